@@ -1,0 +1,215 @@
+//! Decides how a collection is read: which calls, how they page, and how records become typed rows.
+//!
+//! A reader gets a [`ReadRequest`], makes calls through [`crate::http::ApiClient`], and gives [`Page`]s to its
+//! [`Sink`]. It keeps nothing between reads: what must be remembered goes back as checkpoints and positions,
+//! which the writer stores in the transaction of the rows they account for.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+pub mod batch;
+pub mod record;
+pub mod sink;
+pub mod text;
+pub mod time;
+
+use crate::error::SyncError;
+use crate::manifest::{Collection, Format};
+use batch::Batch;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a column's values are turned into. Types of Postgres by their wire shape, not by their oid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float8,
+    /// Decimal text of any length.
+    Numeric,
+    /// Strings unescaped, anything else as its JSON text.
+    Text,
+    Timestamptz,
+    Date,
+    /// JSON text that any jsonb parser takes.
+    Json,
+}
+
+/// One column to fill.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutColumn {
+    pub name: String,
+    /// Path in the record, one key an element.
+    pub path: Vec<String>,
+    pub target: Target,
+    pub format: Format,
+}
+
+/// One table that a read fills, and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub collection: Arc<Collection>,
+    /// In the order of the cells of a row.
+    pub columns: Vec<OutColumn>,
+    /// Indexes into `columns`.
+    pub key: Vec<usize>,
+    /// Keep what has no column in `extra`.
+    pub keep_extra: bool,
+    /// As saved by the last read that ended normally.
+    pub checkpoint: Option<Value>,
+    /// Fields as the app describes them (sources with discovery): type, filterable and so on, by field name.
+    pub described: Option<Arc<Described>>,
+}
+
+/// A collection as the app itself describes it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Described {
+    /// Columns to offer, in order.
+    pub columns: Vec<DescribedColumn>,
+    /// The field to ask changes by; `None` when the app has none that can be filtered.
+    pub cursor_field: Option<String>,
+    /// The field that marks deleted records.
+    pub deleted_field: Option<String>,
+    /// For `If-Modified-Since`.
+    #[serde(default)]
+    pub last_modified: Option<String>,
+    /// Whether deleted ids can be asked for (`getDeleted`).
+    #[serde(default)]
+    pub replicateable: bool,
+}
+
+/// A column found by discovery.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DescribedColumn {
+    pub name: String,
+    pub field: String,
+    pub type_name: String,
+    #[serde(default)]
+    pub filterable: bool,
+    #[serde(default)]
+    pub sortable: bool,
+    /// A formula: changes of its value do not move the cursor.
+    #[serde(default)]
+    pub calculated: bool,
+    /// Left out of a new table unless asked for (compound parents whose parts are there, base64).
+    #[serde(default)]
+    pub off: bool,
+    #[serde(default)]
+    pub label: Option<String>,
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// One or more tables filled from one stream of calls.
+    pub outputs: Vec<Output>,
+    pub mode: Mode,
+}
+
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Everything, from the start or from the position of an interrupted read.
+    Full { resume: Option<Value> },
+    /// What changed since each output's checkpoint.
+    Incremental,
+    /// A live query.
+    Scan(Scan),
+    /// Everything, for its keys only: the writer marks what is not among them.
+    Keys,
+}
+
+/// A live query: conditions the app is told. Postgres checks every row again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scan {
+    pub filters: Vec<Filter>,
+    /// Only when the app's order is exactly Postgres's.
+    pub order: Vec<Order>,
+    /// Only when every condition and the order went to the app.
+    pub limit: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// Index into the output's columns.
+    pub column: usize,
+    pub op: Op,
+    /// One value; several for `In`; none for the null tests.
+    pub values: Vec<FilterValue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    In,
+    Like,
+    IsNull,
+    IsNotNull,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterValue {
+    Bool(bool),
+    Int(i64),
+    /// Decimal text.
+    Number(String),
+    Text(String),
+    /// Microseconds since 1970 UTC.
+    Timestamp(i64),
+    /// Days since 1970.
+    Date(i32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub column: usize,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+/// How well the app's reading of a condition agrees with Postgres's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    No,
+    /// The app may give more rows than match.
+    Superset,
+    Exact,
+}
+
+/// One page of the app, as rows for each output it concerns.
+#[derive(Debug)]
+pub struct Page {
+    /// (index of the output, its rows).
+    pub batches: Vec<(usize, Batch)>,
+    /// Where an interrupted full read goes on once these rows are stored.
+    pub position: Option<Value>,
+}
+
+/// How a read ended.
+#[derive(Clone, Debug, Default)]
+pub struct ReadEnd {
+    /// The new checkpoint of each output; `None` leaves the old one.
+    pub checkpoints: Vec<Option<Value>>,
+    /// Outputs that the change stream can no longer bring up to date and why; they need a full read.
+    pub expired: Vec<(usize, String)>,
+    /// Things the user should know.
+    pub notes: Vec<String>,
+}
+
+/// The readable cursor of a checkpoint, for `cloudsync.status`: its `cursor` member.
+pub fn cursor_of(checkpoint: &Value) -> Option<&str> {
+    checkpoint.get("cursor").and_then(Value::as_str)
+}
+
+/// Refuses a request whose outputs do not belong together.
+pub fn single_output(request: &ReadRequest) -> Result<&Output, SyncError> {
+    match request.outputs.as_slice() {
+        [one] => Ok(one),
+        _ => Err(SyncError::internal("this reader fills one table at a time")),
+    }
+}

@@ -1,0 +1,133 @@
+//! Decides how one call to an app is made: address, credentials, limits, waits and tries.
+//!
+//! [`ApiClient::call`] is the only way out. It hands back complete, successful replies; everything else is a
+//! [`SyncError`], read with the source's error rules. Runs on the I/O thread.
+//!
+//! Layer: http. Knows nothing of Postgres.
+
+use crate::error::SyncError;
+use crate::manifest::Source;
+use crate::secret::Secret;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One configured account of an app: what `CREATE SERVER` and the user mapping say.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub server: String,
+    pub source: Arc<Source>,
+    /// Server options, defaults of the source filled in; no secrets.
+    pub options: BTreeMap<String, String>,
+    pub credentials: BTreeMap<String, Secret>,
+    pub policy: Policy,
+    /// What a token exchange gave; `None` for sources with static credentials.
+    pub token: Option<AccessToken>,
+}
+
+/// The result of a token exchange.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    pub token: Secret,
+    /// Where calls go, when the token answer says so.
+    pub base_url: Option<String>,
+    /// Unix seconds by our clock; renewed before that.
+    pub expires_at: i64,
+    /// Set when the app rotated the refresh token: the old one is already dead.
+    pub new_refresh_token: Option<Secret>,
+}
+
+/// Limits that the owner of a server can set; each has a default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub connect_timeout: Duration,
+    /// Longest silence between two reads of a body.
+    pub read_timeout: Duration,
+    /// Longest time of one request, tries apart.
+    pub request_timeout: Duration,
+    /// Tries of one call, the first included.
+    pub tries: u32,
+    pub backoff_base: Duration,
+    pub backoff_cap: Duration,
+    /// Longest single wait, and longest sum of waits of a call; beyond it the run is deferred or failed.
+    pub patience: Duration,
+    pub max_body_bytes: u64,
+    pub max_pages: u64,
+    /// Plain http, private, loopback and link-local addresses (superuser's setting).
+    pub allow_private_addresses: bool,
+    /// PEM of extra roots.
+    pub ca_certificate: Option<String>,
+    /// Requests in flight at once for this server.
+    pub max_concurrency: u32,
+    /// Share of the daily quota kept free for others, 0.0..1.0.
+    pub quota_reserve: f64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(300),
+            tries: 5,
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+            max_body_bytes: 256 << 20,
+            max_pages: 10_000_000,
+            allow_private_addresses: false,
+            ca_certificate: None,
+            max_concurrency: 4,
+            quota_reserve: 0.1,
+        }
+    }
+}
+
+/// What a reader's calls cost so far; read by the backend while the reader runs.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub calls: AtomicU64,
+    pub pages: AtomicU64,
+    /// Body bytes after decompression.
+    pub bytes: AtomicU64,
+    pub retries: AtomicU64,
+    /// Time spent waiting for rate limits and backoff.
+    pub waited_ms: AtomicU64,
+    /// Daily quota as the app last told it; -1 when it did not.
+    pub quota_used: AtomicI64,
+    pub quota_limit: AtomicI64,
+}
+
+/// Gets a new access token when the app refuses the present one. The backend's side makes it durable first.
+pub trait TokenSource: Send + Sync {
+    /// `stale` is the token that was refused; when another is already stored, that one is given without a call.
+    fn renew(&self, stale: Option<AccessToken>) -> BoxFuture<'static, Result<AccessToken, SyncError>>;
+}
+
+/// One call. `target` is a path below the base URL, or an absolute URL of the same origin (a next link).
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub post: bool,
+    /// `PATCH`, `DELETE` where an app needs them; empty otherwise.
+    pub method: &'static str,
+    pub target: String,
+    pub query: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
+    pub json_body: Option<serde_json::Value>,
+    /// Statuses that are an answer here, not a failure (304, 404).
+    pub accept: Vec<u16>,
+}
+
+/// A complete reply with a success status, or one of `Request::accept`.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: bytes::Bytes,
+    /// The app's clock: its `Date` header, microseconds since 1970.
+    pub date_us: Option<i64>,
+    /// From sending the request to the end of the body.
+    pub elapsed: Duration,
+}

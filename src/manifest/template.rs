@@ -1,0 +1,3 @@
+//! Fills `{name}` and `{name?}` in addresses, headers and parameters.
+//!
+//! Layer: manifest. Knows nothing of Postgres.
