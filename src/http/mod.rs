@@ -5,6 +5,11 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
+pub mod client;
+pub mod oauth;
+
+pub use client::{shown_request, unreadable, ApiClient, ClientPool};
+
 use crate::error::SyncError;
 use crate::manifest::Source;
 use crate::secret::Secret;
