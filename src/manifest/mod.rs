@@ -250,9 +250,22 @@ pub enum Pages {
     /// The last record's field goes into a parameter; `more` is a flag in the reply.
     LastId { param: String, field: String, more: String, size_param: String, size: u32 },
     /// A whole address, absolute or relative, in the reply; absent or null at the end.
-    NextUrl { pointer: String, #[serde(default)] size_param: Option<String>, #[serde(default)] size: Option<u32> },
+    NextUrl {
+        pointer: String,
+        #[serde(default)]
+        size_param: Option<String>,
+        #[serde(default)]
+        size: Option<u32>,
+    },
     /// A token in the reply goes into a parameter.
-    Token { pointer: String, param: String, #[serde(default)] size_param: Option<String>, #[serde(default)] size: Option<u32> },
+    Token {
+        pointer: String,
+        param: String,
+        #[serde(default)]
+        size_param: Option<String>,
+        #[serde(default)]
+        size: Option<u32>,
+    },
     /// A number of records to pass over.
     Offset { param: String, size_param: String, size: u32 },
 }
@@ -299,7 +312,11 @@ pub enum Deletes {
     #[default]
     None,
     /// A field of the record. Deleted when it equals `equals`, or is true when `equals` is not given.
-    Flag { field: String, #[serde(default)] equals: Option<String> },
+    Flag {
+        field: String,
+        #[serde(default)]
+        equals: Option<String>,
+    },
     /// Changes of the feed named in the collection's `feed.deleted`.
     Feed,
     /// The children of one parent are always given complete: those not among them any more are gone.
