@@ -154,7 +154,8 @@ pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Re
 }
 
 fn header_name(name: &str) -> Result<HeaderName, SyncError> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| SyncError::internal(format!("\"{name}\" is not a header's name")))
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| SyncError::internal(format!("\"{name}\" is not a header's name")))
 }
 
 fn header_value(option: &str, text: &str) -> Result<HeaderValue, SyncError> {
@@ -175,7 +176,11 @@ pub fn shown_request(account: &Account, request: &Request) -> String {
     let mut shown = match Url::parse(&target) {
         Ok(url) => {
             let query: Vec<String> = url.query_pairs().map(|(k, v)| format!("{k}={v}")).collect();
-            if query.is_empty() { url.path().to_string() } else { format!("{}?{}", url.path(), query.join("&")) }
+            if query.is_empty() {
+                url.path().to_string()
+            } else {
+                format!("{}?{}", url.path(), query.join("&"))
+            }
         }
         Err(_) => target,
     };

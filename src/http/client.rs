@@ -44,9 +44,16 @@ struct Inner {
 enum Miss {
     Final(SyncError),
     /// Try again; the error holds when no try is left. `asked` is the app's own demand.
-    Again { error: SyncError, asked: Option<Duration>, limited: bool },
+    Again {
+        error: SyncError,
+        asked: Option<Duration>,
+        limited: bool,
+    },
     /// The token was refused.
-    Token { error: SyncError, stale: Option<AccessToken> },
+    Token {
+        error: SyncError,
+        stale: Option<AccessToken>,
+    },
 }
 
 impl ApiClient {
@@ -170,10 +177,18 @@ impl ApiClient {
         Err(self.miss(means, request, raw, token, &scrubber))
     }
 
-    fn miss(&self, means: Meaning, request: &Request, raw: Raw, token: Option<AccessToken>, scrubber: &Scrubber) -> Miss {
+    fn miss(
+        &self,
+        means: Meaning,
+        request: &Request,
+        raw: Raw,
+        token: Option<AccessToken>,
+        scrubber: &Scrubber,
+    ) -> Miss {
         let account = &self.inner.account;
         let our_now = SystemTime::now();
-        let app_now = date_us(&raw.headers).and_then(|us| Some(UNIX_EPOCH + Duration::from_micros(us.try_into().ok()?)));
+        let app_now =
+            date_us(&raw.headers).and_then(|us| Some(UNIX_EPOCH + Duration::from_micros(us.try_into().ok()?)));
         let asked = raw.headers.get(RETRY_AFTER).and_then(|v| parse_retry_after(v.to_str().ok()?, app_now, our_now));
         let error = verdict::error_of(
             means,

@@ -71,8 +71,7 @@ pub async fn exchange(account: &Account, pool: &ClientPool, stats: &Stats) -> Re
     let Auth::Oauth2 { token_url, base_url, lifetime_seconds, rejected, .. } = &account.source.auth else {
         return Err(SyncError::internal("this source has no access tokens"));
     };
-    let endpoint =
-        Endpoint { token_url, base_url: base_url.as_deref(), lifetime_seconds: *lifetime_seconds, rejected };
+    let endpoint = Endpoint { token_url, base_url: base_url.as_deref(), lifetime_seconds: *lifetime_seconds, rejected };
     let http = pool.client(account)?;
     let (mut waited, mut attempt, mut lost) = (Duration::ZERO, 0, 0);
     loop {
@@ -102,11 +101,12 @@ async fn try_once(
 ) -> Result<AccessToken, Miss> {
     let scrubber = Scrubber::new(account, None);
     let request = token_request(account, grant, endpoint, http).map_err(Miss::last)?;
-    let raw = transport::send(http, &account.policy, stats, &scrubber, request).await.map_err(|broken| match broken {
-        Broken::Final(error) => Miss::last(error),
-        Broken::NotSent(error) => Miss { error, again: true, lost: false, asked: None },
-        Broken::Lost(error) => Miss { error, again: true, lost: true, asked: None },
-    })?;
+    let raw =
+        transport::send(http, &account.policy, stats, &scrubber, request).await.map_err(|broken| match broken {
+            Broken::Final(error) => Miss::last(error),
+            Broken::NotSent(error) => Miss { error, again: true, lost: false, asked: None },
+            Broken::Lost(error) => Miss { error, again: true, lost: true, asked: None },
+        })?;
     if (200..300).contains(&raw.status) {
         return read_token(account, endpoint, &raw, &scrubber);
     }
@@ -130,9 +130,8 @@ fn token_request(
 /// The fields of the token request.
 fn form(account: &Account, grant: &Grant, now: SystemTime) -> Result<Vec<(&'static str, String)>, SyncError> {
     let value = |name: &str| account.credentials.get(name).map(|s| s.expose().trim().to_string());
-    let needed = |name: &str| {
-        value(name).ok_or_else(|| SyncError::Missing { place: "user mapping", option: name.to_string() })
-    };
+    let needed =
+        |name: &str| value(name).ok_or_else(|| SyncError::Missing { place: "user mapping", option: name.to_string() });
     let mut form = Vec::new();
     match grant.grant_type {
         GrantType::RefreshToken => {
@@ -188,12 +187,7 @@ fn read_pem(text: &str) -> Option<(String, Vec<u8>)> {
     Some((label.to_string(), STANDARD.decode(body).ok()?))
 }
 
-fn read_token(
-    account: &Account,
-    endpoint: &Endpoint<'_>,
-    raw: &Raw,
-    scrubber: &Scrubber,
-) -> Result<AccessToken, Miss> {
+fn read_token(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &Scrubber) -> Result<AccessToken, Miss> {
     let unreadable = |detail: &str| SyncError::Unreadable {
         content_type: scrubber.clean_to(
             raw.headers.get(reqwest::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("no content type"),
@@ -253,9 +247,7 @@ fn refusal(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &Scr
         _ if is_rejected => Miss::last(SyncError::AuthRejected { status, detail }),
         401 | 403 => Miss::last(SyncError::AuthRejected { status, detail }),
         429 => again(SyncError::RateLimited { until: asked.and_then(|wait| now.checked_add(wait)), detail }),
-        408 | 425 | 500..=599 => {
-            again(SyncError::Unavailable { status, tries: account.policy.tries, detail })
-        }
+        408 | 425 | 500..=599 => again(SyncError::Unavailable { status, tries: account.policy.tries, detail }),
         404 | 410 => Miss::last(SyncError::NotFound { status, detail }),
         _ => Miss::last(SyncError::BadRequest { status, request: "POST of the token request".into(), detail }),
     }

@@ -90,7 +90,8 @@ fn hide_beginnings(text: &str, secret: &str) -> String {
         shown.push_str(rest.get(..at).unwrap_or_default());
         shown.push_str("***");
         let found = rest.get(at..).unwrap_or_default();
-        let same: usize = found.chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+        let same: usize =
+            found.chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
         rest = found.get(same..).unwrap_or_default();
     }
     shown.push_str(rest);
