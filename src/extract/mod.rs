@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod record;
+pub mod salesforce;
 pub mod sink;
 pub mod text;
 pub mod time;
