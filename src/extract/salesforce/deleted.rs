@@ -58,9 +58,13 @@ fn request(plan: &Plan, from: i64, until: i64) -> Request {
 pub async fn read(run: &mut Run<'_>, from: i64, until: i64) -> Result<i64, SyncError> {
     let Some((start, end, is_cut)) = window(from, until) else { return Ok(from) };
     if is_cut {
-        run.notes.push(format!("the app tells deletions of 15 days only: those before {} need a reconcile", to_iso_ms(start)));
+        run.notes.push(format!(
+            "the app tells deletions of 15 days only: those before {} need a reconcile",
+            to_iso_ms(start)
+        ));
     }
-    let parse = |body: &[u8]| serde_json::from_slice::<DeletedReply>(body).map_err(|e| format!("not a list of deletions: {e}"));
+    let parse =
+        |body: &[u8]| serde_json::from_slice::<DeletedReply>(body).map_err(|e| format!("not a list of deletions: {e}"));
     let asked = run
         .api
         .call_parsed(request(&run.plan, start, end), |reply| {

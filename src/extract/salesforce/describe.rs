@@ -13,7 +13,7 @@ use super::soql;
 use crate::error::SyncError;
 use crate::extract::{Described, DescribedColumn};
 use crate::http::{ApiClient, Reply, Request};
-use crate::manifest::naming::{snake_case, unique_names};
+use crate::manifest::naming::unique_names;
 use serde::Deserialize;
 
 /// In the order in which they tell changes best.
@@ -108,7 +108,7 @@ fn described(object: SObject) -> Result<Described, SyncError> {
     let cursor_field = CURSOR_FIELDS.iter().find(|name| is_cursor(name)).map(|name| name.to_string());
     let deleted_field = fields.iter().find(|f| f.name == DELETED_FIELD).map(|f| f.name.clone());
     let shown = || fields.iter().filter(|field| field.name != DELETED_FIELD);
-    let names = unique_names(shown().map(|field| snake_case(&field.name)).collect());
+    let names = unique_names(shown().map(|field| field.name.as_str()));
     let columns = names
         .into_iter()
         .zip(shown())
@@ -123,13 +123,7 @@ fn described(object: SObject) -> Result<Described, SyncError> {
             label: field.label.clone(),
         })
         .collect();
-    Ok(Described {
-        columns,
-        cursor_field,
-        deleted_field,
-        last_modified: None,
-        replicateable: object.replicateable,
-    })
+    Ok(Described { columns, cursor_field, deleted_field, last_modified: None, replicateable: object.replicateable })
 }
 
 /// Whether an object's absence is a normal state of an org.
@@ -141,10 +135,7 @@ fn absent(object: &str, status: u16) -> SyncError {
     if is_optional(object) {
         SyncError::Unsupported { reason: format!("the org does not have {object} (the feature is off)") }
     } else {
-        SyncError::NotFound {
-            status,
-            detail: format!("the org has no object {object}, or its user may not see it"),
-        }
+        SyncError::NotFound { status, detail: format!("the org has no object {object}, or its user may not see it") }
     }
 }
 

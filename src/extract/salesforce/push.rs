@@ -273,7 +273,8 @@ mod tests {
     #[test]
     fn lists_keep_what_can_match() {
         let id = |n: usize| format!("{n:015}AAA");
-        let ids = Filter { column: 0, op: Op::In, values: vec![Text(id(2)), Text("short".into()), Text(id(1)), Text(id(2))] };
+        let ids =
+            Filter { column: 0, op: Op::In, values: vec![Text(id(2)), Text("short".into()), Text(id(1)), Text(id(2))] };
         assert_eq!(
             say(&table(), &ids),
             Said::OneOf {
@@ -321,9 +322,6 @@ mod tests {
             Order { column: 3, descending: true, nulls_first: true },
             Order { column: 6, descending: false, nulls_first: false },
         ];
-        assert_eq!(
-            order_text(&table, &order).as_deref(),
-            Some("AnnualRevenue DESC NULLS FIRST,Day__c ASC NULLS LAST")
-        );
+        assert_eq!(order_text(&table, &order).as_deref(), Some("AnnualRevenue DESC NULLS FIRST,Day__c ASC NULLS LAST"));
     }
 }

@@ -124,7 +124,8 @@ impl<'a> Run<'a> {
             return false;
         }
         self.plan.max_url_bytes = shorter;
-        self.notes.push(format!("the app refused an address as too long; fields are asked for in parts of {shorter} bytes"));
+        self.notes
+            .push(format!("the app refused an address as too long; fields are asked for in parts of {shorter} bytes"));
         true
     }
 
@@ -256,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_wide_object_is_read_by_id() {
-        let columns: Vec<_> = (0..900).map(|n| column(&format!("f{n}"), &format!("A_Long_Name_{n}__c"), Target::Text)).collect();
+        let columns: Vec<_> =
+            (0..900).map(|n| column(&format!("f{n}"), &format!("A_Long_Name_{n}__c"), Target::Text)).collect();
         let plan = Plan::new(&output(&columns), &account(&[])).unwrap();
         let request = first_request(&plan, &Tail::default(), Sequence::ByStamp);
         assert!(request.query[0].1.ends_with(" FROM Account ORDER BY Id"));

@@ -136,7 +136,8 @@ pub async fn scan(run: &mut Run<'_>, scan: &Scan) -> Result<(), SyncError> {
         let sequence = sequence(&run.plan, &mut tail);
         match run.listing(&tail, sequence, &mut progress, &|_| None).await {
             Err(error) if queries.says_conditions && !progress.has_given && refuses_condition(&error) => {
-                run.notes.push(format!("the app refused a condition and was asked for everything: {}", words_of(&error)));
+                run.notes
+                    .push(format!("the app refused a condition and was asked for everything: {}", words_of(&error)));
                 let plain = Scan { order: scan.order.clone(), ..Scan::default() };
                 for mut tail in self::queries(&run.plan, &plain).tails {
                     let sequence = self::sequence(&run.plan, &mut tail);
@@ -255,6 +256,9 @@ mod tests {
         let plan = Plan::new(&table(), &account(&[])).unwrap();
         let none = Scan { filters: vec![filter(0, Op::Eq, vec![FilterValue::Text("x".into())])], ..Scan::default() };
         let request = first_request(&plan, &none);
-        assert_eq!(request.query[0].1, "SELECT Id,SystemModstamp,IsDeleted,Name,AnnualRevenue FROM Account WHERE Id = null");
+        assert_eq!(
+            request.query[0].1,
+            "SELECT Id,SystemModstamp,IsDeleted,Name,AnnualRevenue FROM Account WHERE Id = null"
+        );
     }
 }

@@ -109,12 +109,12 @@ pub fn number(text: &str) -> Option<String> {
 
 /// A day, given as days since 1970.
 pub fn date(days: i32) -> Option<String> {
-    in_years(time::to_iso_ms(i64::from(days) * 86_400_000_000).get(..10)?.to_string())
+    in_years(time::to_iso_ms(i64::from(days).checked_mul(86_400_000_000)?).get(..10)?.to_string())
 }
 
 /// An instant with milliseconds, the finest SOQL has; what is finer is cut off.
 pub fn datetime(micros: i64) -> Option<String> {
-    in_years(time::to_iso_ms(micros.div_euclid(1000) * 1000))
+    in_years(time::to_iso_ms(micros.div_euclid(1000).checked_mul(1000)?))
 }
 
 /// The same, rounded up.

@@ -212,11 +212,7 @@ pub async fn incremental(run: &mut Run<'_>) -> Result<Value, SyncError> {
 }
 
 /// Reads the deletions up to `until`, when the server's options ask for them.
-async fn ask_for_deletions(
-    run: &mut Run<'_>,
-    mut left: Checkpoint,
-    until: Option<i64>,
-) -> Result<Value, SyncError> {
+async fn ask_for_deletions(run: &mut Run<'_>, mut left: Checkpoint, until: Option<i64>) -> Result<Value, SyncError> {
     let is_replicateable = run.plan.output.described.as_deref().is_none_or(|d| d.replicateable);
     if !is_on(run.api.account(), "hard_deletes") || !is_replicateable {
         left.deleted_until_us = None;
