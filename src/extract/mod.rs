@@ -10,6 +10,7 @@ pub mod batch;
 pub mod group;
 pub mod record;
 pub mod rest;
+pub mod salesforce;
 pub mod sink;
 pub mod text;
 pub mod time;
