@@ -72,3 +72,11 @@ mod testing;
 #[cfg(test)]
 #[path = "full_tests.rs"]
 mod full_tests;
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod feed_tests;
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod scan_tests;

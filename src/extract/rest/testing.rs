@@ -222,10 +222,6 @@ impl Table {
     pub fn keys(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
     }
-
-    pub fn column(&self, index: usize) -> Vec<&str> {
-        self.0.values().map(|(cells, ..)| cells[index].as_str()).collect()
-    }
 }
 
 pub fn table(pages: &[Page], output: usize) -> Table {
