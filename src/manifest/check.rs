@@ -71,6 +71,9 @@ fn setting_names(source: &Source) -> HashSet<&str> {
 fn auth(source: &Source, settings: &HashSet<&str>, found: &mut Mistakes) {
     let credentials = source.auth.credentials();
     found.unique(credentials.iter().enumerate().map(|(i, c)| (format!("/auth/credentials/{i}/name"), c.name.as_str())));
+    for (index, credential) in credentials.iter().enumerate() {
+        found.name(&format!("/auth/credentials/{index}/name"), &credential.name);
+    }
     let known: HashSet<&str> = credentials.iter().map(|credential| credential.name.as_str()).collect();
     let both: HashSet<&str> = known.union(settings).copied().collect();
     match &source.auth {

@@ -331,6 +331,7 @@ fn a_mistake_is_told_with_its_place() {
         ("/base_url", json!("{instance_url}"), "/base_url", "{instance_url}"),
         ("/headers", json!({ "X-A/B": "{nothing}" }), "/headers/X-A~1B", "{nothing}"),
         ("/auth/secret", json!("other"), "/auth/secret", "no credential \"other\""),
+        ("/auth/credentials/0/name", json!("Key"), "/auth/credentials/0/name", "is no name"),
         ("/auth/style", json!("magic"), "/auth/style", "unknown variant `magic`"),
         ("/settings/2/name", json!("api_token"), "/settings/2/name", "secrets are credentials"),
         ("/settings/2/name", json!("schema"), "/settings/2/name", "every server has"),
