@@ -1,5 +1,8 @@
 use super::super::naming::{snake_case, ENGINE_COLUMNS};
-use super::super::{Collection, Deletes, GrantType, Pages};
+use super::super::{
+    Collection, CollectionFeed, Column, Credential, Cursor, DefaultBy, Deletes, EmbeddedList, ErrorRule, Feed, Grant,
+    GrantType, Lookback, Pages, Parent, Rate, Setting,
+};
 use super::*;
 use serde_json::{json, Value};
 
@@ -419,6 +422,43 @@ fn text_that_is_not_json_is_told_by_line() {
     }
     let twice = format!("{0} {0}", desk());
     assert!(parse(&twice).expect_err("two files in one").message.contains("trailing characters"));
+}
+
+/// The members that a type takes, as its refusal of another one lists them.
+fn members_of<T: serde::de::DeserializeOwned>() -> Vec<String> {
+    let error = serde_json::from_str::<T>(r#"{"?": 0}"#).err().map(|e| e.to_string()).unwrap_or_default();
+    let (_, expected) = error.split_once("expected").unwrap_or_default();
+    let mut names: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_string).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_schema_knows_the_members_that_the_types_know() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/source-file.schema.json")).expect("JSON");
+    for (place, members) in [
+        ("", members_of::<Source>()),
+        ("/$defs/credential", members_of::<Credential>()),
+        ("/$defs/setting", members_of::<Setting>()),
+        ("/$defs/setting/properties/default_by", members_of::<DefaultBy>()),
+        ("/$defs/grant", members_of::<Grant>()),
+        ("/$defs/rate", members_of::<Rate>()),
+        ("/$defs/error_rule", members_of::<ErrorRule>()),
+        ("/$defs/source_feed", members_of::<Feed>()),
+        ("/$defs/cursor", members_of::<Cursor>()),
+        ("/$defs/lookback", members_of::<Lookback>()),
+        ("/$defs/embedded_list", members_of::<EmbeddedList>()),
+        ("/$defs/parent", members_of::<Parent>()),
+        ("/$defs/feed", members_of::<CollectionFeed>()),
+        ("/$defs/column", members_of::<Column>()),
+        ("/$defs/collection", members_of::<Collection>()),
+    ] {
+        let properties = schema.pointer(&format!("{place}/properties")).and_then(Value::as_object);
+        let mut known: Vec<String> = properties.into_iter().flat_map(|p| p.keys().cloned()).collect();
+        known.sort();
+        assert!(!known.is_empty(), "{place}");
+        assert_eq!(known, members, "{place}");
+    }
 }
 
 /// Sets the value at a pointer whose last part may be new; `Null` removes it.
