@@ -10,6 +10,8 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 mod bulk;
+#[cfg(test)]
+mod bulk_tests;
 mod csv;
 mod deleted;
 mod describe;
@@ -17,11 +19,15 @@ mod plan;
 mod push;
 mod query;
 mod read;
+#[cfg(test)]
+mod reading_tests;
 mod scan;
 mod soql;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_server;
 mod wide;
 
 pub use describe::{describe, list_objects, ObjectInfo};
