@@ -1,38 +1,34 @@
 //! Decides when a first load is given to a Bulk API 2.0 job, and reads what it made.
 //!
-//! Only with the option `bulk_threshold`: one call counts the records; from that number on, or when the object is wider than
-//! an address, a job is made, asked for with growing waits, and its CSV read page by page. The position saved with each
-//! page holds the job, whose results Salesforce keeps for 7 days: an interrupted load goes on with the same job.
-//! When the job cannot be had (object or feature not supported, limits of the day) the load falls back to queries, and
-//! says so. Compound and base64 fields cannot be selected by a job: a table with such a column is read by queries, since
-//! the column would stay empty.
+//! Only with the option `bulk_threshold`. How large an object is tells the first page of the ordinary listing, so a small
+//! one costs no call more, and a large one only that page, which is kept. Then a job is made, asked for with
+//! growing waits, and its CSV read page by page. The position saved with each page holds the job, whose results
+//! Salesforce keeps for 7 days: an interrupted load goes on with the same job. When the job cannot be had (object or
+//! feature not supported, limits of the day) the listing goes on by queries, and says so. Compound and base64 fields
+//! cannot be selected by a job: a table with such a column is read by queries, since the column would stay empty.
 //!
-//! Docs: Bulk API 2.0 and Bulk API Developer Guide, "Query". Nulls are empty, instants end in `Z` (REST has `+0000`).
+//! Docs: Bulk API 2.0 and Bulk API Developer Guide, "Query".
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::csv;
-use super::plan::{described_column, field_of, number_option, Plan, ID};
+use super::bulk_results::{read_results, Columns};
+use super::plan::{described_column, number_option, Plan};
 use super::query::{begun_us, words_of};
 use super::read::{Progress, Run};
 use super::soql::Tail;
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
-use crate::extract::record::{About, RecordParser};
-use crate::extract::time::{parse_iso, to_iso_ms};
+use crate::extract::time::to_iso_ms;
 use crate::extract::{Output, Page};
-use crate::http::{ApiClient, Reply, Request};
+use crate::http::{Account, Reply, Request};
 use serde::Deserialize;
 use serde_json::{json, Value};
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Records asked for in one page of results: with wide records still some tens of megabytes.
 const RESULT_ROWS: usize = 25_000;
-/// Rows given to the sink at once.
-const BATCH_ROWS: usize = 2_000;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A job that is not done by then is left to itself; the next run goes on waiting for it.
@@ -76,24 +72,32 @@ impl JobReply {
     }
 }
 
-/// Loads everything through a job, when that is wanted and possible. False: nothing was given, read by queries.
-pub async fn load(
-    run: &mut Run<'_>,
-    resume: Option<&Value>,
-    resumable: bool,
-    progress: &mut Progress,
-) -> Result<bool, SyncError> {
-    let saved = resume.and_then(|position| saved_job(position));
-    if saved.is_none() && (!resumable || resume.is_some() || !is_wanted(run).await?) {
+/// From how many records on a first load is a job; `None` for never.
+pub fn threshold(account: &Account) -> Result<Option<u64>, SyncError> {
+    Ok(number_option(account, "bulk_threshold")?.filter(|records| *records > 0))
+}
+
+/// Goes on with the job that a position names. False: there is none, or it cannot be read; read by queries.
+pub async fn resume(run: &mut Run<'_>, position: &Value, progress: &mut Progress) -> Result<bool, SyncError> {
+    match saved_job(position) {
+        Some(job) => read(run, job, progress).await,
+        None => Ok(false),
+    }
+}
+
+/// Loads everything through a new job. False: it cannot be had; read by queries.
+pub async fn load(run: &mut Run<'_>, progress: &mut Progress) -> Result<bool, SyncError> {
+    if let Some(name) = unfit_column(&run.plan.output) {
+        fall_back(run, &format!("column \"{name}\" cannot be selected by one"));
         return Ok(false);
     }
-    let mut job = match saved {
-        Some(job) => job,
-        None => match create(run, progress).await? {
-            Some(job) => job,
-            None => return Ok(false),
-        },
-    };
+    match create(run, progress).await? {
+        Some(job) => read(run, job, progress).await,
+        None => Ok(false),
+    }
+}
+
+async fn read(run: &mut Run<'_>, mut job: Job, progress: &mut Progress) -> Result<bool, SyncError> {
     for is_second_try in [false, true] {
         match results(run, &mut job, progress).await {
             Ok(()) => {
@@ -109,9 +113,9 @@ pub async fn load(
                     None => return Ok(false),
                 }
             }
-            Err(Ended::Gone) => return Err(SyncError::internal("a Bulk job vanished while it was read")),
+            Err(Ended::Gone) => fall_back(run, "it vanished while it was read"),
             Err(Ended::Failed(why)) => {
-                fall_back(run, progress, &why);
+                fall_back(run, &why);
                 return Ok(false);
             }
             Err(Ended::Error(error)) => return Err(error),
@@ -120,9 +124,7 @@ pub async fn load(
     Ok(false)
 }
 
-/// Queries begin from the start, whatever a job gave before: upserts make that harmless.
-fn fall_back(run: &mut Run<'_>, progress: &mut Progress, why: &str) {
-    progress.place = None;
+fn fall_back(run: &mut Run<'_>, why: &str) {
     run.notes.push(format!("no Bulk job ({why}); read by queries"));
 }
 
@@ -137,26 +139,6 @@ fn is_job_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// Whether the threshold is set and reached. Counting costs a call.
-async fn is_wanted(run: &mut Run<'_>) -> Result<bool, SyncError> {
-    let threshold = number_option(run.api.account(), "bulk_threshold")?.unwrap_or(0);
-    if threshold == 0 {
-        return Ok(false);
-    }
-    let is_wide = run.plan.parts(&Tail::default()).len() > 1;
-    if !is_wide && count(run.api, &run.plan).await? < threshold {
-        return Ok(false);
-    }
-    match unfit_column(&run.plan.output) {
-        Some(name) => {
-            run.notes
-                .push(format!("no Bulk job, because column \"{name}\" cannot be selected by one; read by queries"));
-            Ok(false)
-        }
-        None => Ok(true),
-    }
-}
-
 /// A selected column that Bulk refuses: compound (jsonb) or base64 (text, and off for new tables).
 fn unfit_column(output: &Output) -> Option<String> {
     let is_unfit = |field: &str| {
@@ -164,19 +146,6 @@ fn unfit_column(output: &Output) -> Option<String> {
     };
     let column = output.columns.iter().find(|column| column.path.first().is_some_and(|field| is_unfit(field)))?;
     Some(column.name.clone())
-}
-
-async fn count(api: &ApiClient, plan: &Plan) -> Result<u64, SyncError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Count {
-        total_size: u64,
-    }
-    let request = plan.query_request(format!("SELECT COUNT() FROM {}", plan.object));
-    let parse = |reply: &Reply| {
-        serde_json::from_slice::<Count>(&reply.body).map(|c| c.total_size).map_err(|e| format!("not a count: {e}"))
-    };
-    api.call_parsed(request, parse).await
 }
 
 /// Makes the job; `None` when the app refuses it for a reason that queries do not have.
@@ -197,7 +166,7 @@ async fn create(run: &mut Run<'_>, progress: &mut Progress) -> Result<Option<Job
     let made = run.api.call_parsed(request, |reply| Ok((made_job(reply)?, begun_us(reply)))).await;
     let refused = match made {
         Ok((Ok(id), begun)) => {
-            progress.begun_us = begun;
+            progress.begun_us = progress.begun_us.or(begun);
             return Ok(Some(Job { id, locator: None }));
         }
         Ok((Err(refused), _)) => refused,
@@ -208,7 +177,7 @@ async fn create(run: &mut Run<'_>, progress: &mut Progress) -> Result<Option<Job
     if refused.contains("INVALID_FIELD") {
         return Err(SyncError::FieldRefused { detail: refused });
     }
-    fall_back(run, progress, &refused);
+    fall_back(run, &refused);
     Ok(None)
 }
 
@@ -322,123 +291,11 @@ async fn wait_until_done(run: &Run<'_>, job: &Job) -> Result<(), Ended> {
     }
 }
 
-/// Which column each field of the CSV goes to.
-struct Columns {
-    /// (field as selected, indexes of the columns).
-    of_field: Vec<(String, Vec<usize>)>,
-    cursor: Option<String>,
-    deleted: Option<String>,
-}
-
-impl Columns {
-    fn of(plan: &Plan) -> Self {
-        let mut of_field: Vec<(String, Vec<usize>)> = Vec::new();
-        for (index, column) in plan.output.columns.iter().enumerate() {
-            let Some(field) = field_of(&plan.output, column) else { continue };
-            match of_field.iter_mut().find(|(known, _)| *known == field) {
-                Some((_, indexes)) => indexes.push(index),
-                None => of_field.push((field, vec![index])),
-            }
-        }
-        Columns { of_field, cursor: plan.cursor.clone(), deleted: plan.deleted.clone() }
-    }
-}
-
-type ReadResults = (Vec<Batch>, Option<String>);
-
-fn read_results(reply: &Reply, columns: &Columns, parser: &RecordParser, width: usize) -> Result<ReadResults, String> {
-    let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    let text = String::from_utf8_lossy(&reply.body);
-    let mut reader = csv::Reader::new(&text);
-    let mut fields: Vec<Cow<'_, str>> = Vec::new();
-    if !reader.next(&mut fields)? {
-        return Err("results without a header line".to_string());
-    }
-    let names: Vec<String> = fields.iter().map(|name| name.to_string()).collect();
-    let place = |field: &str| names.iter().position(|name| name.eq_ignore_ascii_case(field));
-    if place(ID).is_none() {
-        return Err("results without the field Id".to_string());
-    }
-    let targets: Vec<(usize, usize)> = columns
-        .of_field
-        .iter()
-        .filter_map(|(field, indexes)| place(field).map(|at| indexes.iter().map(move |index| (at, *index))))
-        .flatten()
-        .collect();
-    let cursor = columns.cursor.as_deref().and_then(place);
-    let deleted = columns.deleted.as_deref().and_then(place);
-    let mut batches = Vec::new();
-    let mut batch = Batch::new(width);
-    let mut records = 0_usize;
-    while reader.next(&mut fields)? {
-        records += 1;
-        let text = |at: usize| fields.get(at).map(Cow::as_ref).unwrap_or_default();
-        let row: Vec<(usize, &str)> = targets.iter().map(|(at, column)| (*column, text(*at))).collect();
-        let about = About {
-            version: cursor.and_then(|at| parse_iso(text(at))),
-            deleted: deleted.map(|at| text(at) == "true"),
-            ..About::default()
-        };
-        parser.push_fields(&mut batch, &row, &about);
-        if records % BATCH_ROWS == 0 {
-            batches.push(std::mem::replace(&mut batch, Batch::new(width)));
-        }
-    }
-    let told = header("sforce-numberofrecords").and_then(|text| text.trim().parse::<usize>().ok());
-    if told.is_some_and(|told| told != records) {
-        return Err(format!("{records} records instead of {}", told.unwrap_or_default()));
-    }
-    if !batch.rows.is_empty() || !batch.rejected.is_empty() || batches.is_empty() {
-        batches.push(batch);
-    }
-    // The text null marks the end (docs: "Get Results for a Query Job").
-    let next = header("sforce-locator").filter(|locator| *locator != "null" && !locator.is_empty());
-    Ok((batches, next.map(str::to_string)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{account, column, described, output};
+    use super::super::testing::{column, described, output};
     use super::*;
-    use crate::extract::batch::Cell;
     use crate::extract::Target;
-    use reqwest::header::{HeaderMap, HeaderValue};
-
-    fn reply(body: &str, locator: &'static str, records: &'static str) -> Reply {
-        let mut headers = HeaderMap::new();
-        headers.insert("sforce-locator", HeaderValue::from_static(locator));
-        headers.insert("sforce-numberofrecords", HeaderValue::from_static(records));
-        Reply { status: 200, headers, body: body.to_string().into(), date_us: None, elapsed: Duration::ZERO }
-    }
-
-    #[test]
-    fn results_become_rows_with_versions_and_deletions() {
-        let out = output(&[
-            column("name", "Name", Target::Text),
-            column("id", "Id", Target::Text),
-            column("revenue", "AnnualRevenue", Target::Numeric),
-        ]);
-        let plan = Plan::new(&out, &account(&[])).unwrap();
-        let (columns, parser) = (Columns::of(&plan), RecordParser::new(&plan.output));
-        let body = "\"Id\",\"SystemModstamp\",\"IsDeleted\",\"Name\",\"AnnualRevenue\"\n\
-                    \"1\",\"1970-01-01T00:00:01.000Z\",\"true\",\"a, \"\"b\"\"\",\"1.50\"\n\
-                    \"2\",\"1970-01-01T00:00:02.000Z\",\"false\",\"\",\"\"\n";
-        let (batches, next) = read_results(&reply(body, "MTAw", "2"), &columns, &parser, 3).unwrap();
-        assert_eq!(next.as_deref(), Some("MTAw"));
-        let batch = &batches[0];
-        let Cell::Text(name) = batch.row(0)[0] else { panic!("text") };
-        assert_eq!(batch.bytes(name), b"a, \"b\"");
-        let Cell::Number(revenue) = batch.row(0)[2] else { panic!("number") };
-        assert_eq!(batch.bytes(revenue), b"1.50");
-        assert_eq!((batch.rows[0].version, batch.rows[0].deleted), (Some(1_000_000), Some(true)));
-        assert_eq!((batch.rows[1].version, batch.rows[1].deleted), (Some(2_000_000), Some(false)));
-        assert_eq!((batch.row(1)[0], batch.row(1)[2]), (Cell::Null, Cell::Null));
-
-        let (_, end) = read_results(&reply(body, "null", "2"), &columns, &parser, 3).unwrap();
-        assert_eq!(end, None);
-        let short = read_results(&reply(body, "null", "3"), &columns, &parser, 3);
-        assert!(short.is_err(), "a record is missing");
-    }
 
     #[test]
     fn states_of_a_job() {

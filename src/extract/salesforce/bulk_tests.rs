@@ -26,8 +26,12 @@ fn job(state: &str) -> Answer {
     ok(json!({ "id": JOB, "state": state, "errorMessage": "it broke" }).to_string())
 }
 
-fn counted(count: u64) -> Answer {
-    ok(format!(r#"{{"totalSize":{count},"done":true,"records":[]}}"#))
+/// The first page of an ordinary listing of `total` records.
+fn first_page(total: u64) -> Answer {
+    let link = (total > 1).then_some("01g-1");
+    let mut answer = page(&[record(1, "2026-01-01T10:00:00.000+0000")], link);
+    answer.body = answer.body.replace("\"totalSize\":0", &format!("\"totalSize\":{total}"));
+    answer
 }
 
 #[test]
@@ -35,7 +39,7 @@ fn a_large_first_load_is_a_job() {
     on_runtime(async {
         let polls = AtomicU64::new(0);
         let played = Played::new(&BULK, move |asked| match asked {
-            asked if asked.contains("COUNT()") => counted(3),
+            asked if asked.contains("q=") => first_page(3),
             asked if asked.starts_with("POST") => job("UploadComplete"),
             asked if asked.starts_with("DELETE") => Answer { status: 204, headers: vec![], body: String::new() },
             asked if asked.contains("locator=MTAw") => csv(&[3], "null"),
@@ -44,13 +48,14 @@ fn a_large_first_load_is_a_job() {
         })
         .await;
         let got = played.read(table(), Mode::Full { resume: None }).await;
-        assert_eq!(got.texts(1), ["n1", "n2", "n3"]);
+        assert_eq!(got.texts(1), ["n1", "n1", "n2", "n3"], "the first page told how large it is");
         assert_eq!(got.checkpoint()["cursor"], BEGUN);
         let bulk = |locator: Option<&str>| json!({ "upper": BEGUN, "bulk": { "job": JOB, "locator": locator } });
         let positions: Vec<_> = got.pages.iter().map(|page| page.position.clone().unwrap()).collect();
-        assert_eq!(positions, [bulk(None), bulk(Some("MTAw")), bulk(Some("MTAw"))]);
+        let listed = json!({ "upper": BEGUN, "last_id": id(1) });
+        assert_eq!(positions, [listed, bulk(None), bulk(Some("MTAw")), bulk(Some("MTAw"))]);
         let asked = played.asked();
-        assert_eq!(asked.len(), 7, "count, create, two polls, two pages, delete: {asked:?}");
+        assert_eq!(asked.len(), 7, "a page, create, two polls, two pages, delete: {asked:?}");
         assert!(asked[1].contains(r#""operation":"queryAll""#), "{}", asked[1]);
         assert!(asked[1].contains(r#""query":"SELECT Id,SystemModstamp,IsDeleted,Name FROM Account""#));
     });
@@ -97,16 +102,21 @@ fn what_bulk_cannot_do_queries_do() {
             let script = {
                 let refusal = refusal.clone();
                 move |asked: &str| match (asked, refusal.as_ref()) {
-                    (asked, refusal) if asked.contains("COUNT()") => counted(if refusal.is_some() { 9 } else { 1 }),
+                    (asked, refusal) if asked.ends_with("ORDER BY Id") && !asked.contains("Id >") => {
+                        first_page(if refusal.is_some() { 9 } else { 1 })
+                    }
                     (asked, Some(refusal)) if asked.contains("jobs") => {
                         Answer { status: refusal.status, headers: vec![], body: refusal.body.clone() }
                     }
-                    _ => page(&[record(1, "2026-01-01T10:00:00.000+0000")], None),
+                    (asked, _) => {
+                        assert!(asked.contains(&format!("Id > '{}'", id(1))), "it goes on behind the page it has");
+                        page(&[record(2, "2026-01-01T10:00:00.000+0000")], None)
+                    }
                 }
             };
             let played = Played::new(&BULK, script).await;
             let got = played.read(table(), Mode::Full { resume: None }).await;
-            assert_eq!(got.texts(1), ["n1"], "{name}");
+            assert_eq!(got.texts(1).len(), 1 + notes, "{name}");
             assert_eq!(got.notes().len(), notes, "{name}: {:?}", got.notes());
             assert_eq!(got.checkpoint()["cursor"], BEGUN, "{name}");
         }
@@ -114,12 +124,16 @@ fn what_bulk_cannot_do_queries_do() {
 }
 
 #[test]
-fn only_first_loads_count_and_only_when_asked_to() {
+fn only_first_loads_of_large_objects_make_a_job_and_only_when_asked_to() {
     on_runtime(async {
         for (options, mode) in [(&[][..], Mode::Full { resume: None }), (&BULK[..], Mode::Incremental)] {
-            let played = Played::new(options, |_| page(&[], None)).await;
+            let played = Played::new(options, |asked| match asked {
+                asked if asked.contains("q=") => first_page(9),
+                _ => page(&[record(2, "2026-01-01T10:00:00.000+0000")], None),
+            })
+            .await;
             played.read(table(), mode).await.end.unwrap();
-            assert_eq!(played.calls(), 1);
+            assert_eq!(played.calls(), 2, "a query and its pages");
         }
     });
 }

@@ -145,7 +145,7 @@ pub async fn scan(run: &mut Run<'_>, scan: &Scan) -> Result<(), SyncError> {
                 }
                 return Ok(());
             }
-            ended => ended?,
+            ended => ended.map(drop)?,
         }
     }
     Ok(())
