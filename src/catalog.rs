@@ -4,10 +4,9 @@ use crate::extract::{Described, OutColumn, Output, Target};
 use crate::http::{AccessToken, Account};
 use crate::manifest::{field_path, load, Collection, Deletes, Format, Protocol, Source};
 use crate::options;
-use crate::report::{fail, unknown_server};
+use crate::report::{fail, unknown_server, Report};
 use crate::secret::Secret;
 use crate::spi;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_sys, IntoDatum, PgSqlErrorCode as Code};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -51,7 +50,7 @@ unsafe fn option_list(list: *mut pg_sys::List) -> BTreeMap<String, String> {
     options
 }
 
-fn c_string(text: &str) -> Result<CString, ErrorReport> {
+fn c_string(text: &str) -> Result<CString, Report> {
     CString::new(text)
         .map_err(|_| fail(Code::ERRCODE_INVALID_PARAMETER_VALUE, "a name contains a zero byte", "", "Remove it."))
 }
@@ -65,7 +64,7 @@ fn text_of(pointer: *const std::ffi::c_char) -> String {
 }
 
 /// The server of that name; it must belong to our wrapper.
-pub fn server(name: &str) -> Result<Server, ErrorReport> {
+pub fn server(name: &str) -> Result<Server, Report> {
     let c_name = c_string(name)?;
     // SAFETY: the name is zero-terminated; with missing_ok the result is null or a live struct.
     let found = unsafe { pg_sys::GetForeignServerByName(c_name.as_ptr(), true) };
@@ -76,12 +75,12 @@ pub fn server(name: &str) -> Result<Server, ErrorReport> {
     read_server(unsafe { &*found })
 }
 
-pub fn server_by_oid(oid: pg_sys::Oid) -> Result<Server, ErrorReport> {
+pub fn server_by_oid(oid: pg_sys::Oid) -> Result<Server, Report> {
     // SAFETY: raises when there is no such server.
     read_server(unsafe { &*pg_sys::GetForeignServer(oid) })
 }
 
-fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, ErrorReport> {
+fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     let name = text_of(found.servername);
     // SAFETY: every server has a wrapper.
     let wrapper = text_of(unsafe { (*pg_sys::GetForeignDataWrapper(found.fdwid)).fdwname });
@@ -102,7 +101,7 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, ErrorReport> {
 }
 
 /// Refuses a caller who has no USAGE on the server.
-pub fn check_usage(server: &Server, user: pg_sys::Oid) -> Result<(), ErrorReport> {
+pub fn check_usage(server: &Server, user: pg_sys::Oid) -> Result<(), Report> {
     let allowed: Option<bool> =
         spi::value("SELECT pg_catalog.has_server_privilege($1, $2, 'USAGE')", &[user.into(), server.oid.into()])?;
     if allowed == Some(true) {
@@ -137,7 +136,7 @@ impl Mapping {
 }
 
 /// The user mapping that a role uses: its own, or PUBLIC's.
-pub fn mapping(server: &Server, user: pg_sys::Oid) -> Result<Mapping, ErrorReport> {
+pub fn mapping(server: &Server, user: pg_sys::Oid) -> Result<Mapping, Report> {
     for id in [user, pg_sys::InvalidOid] {
         let cache = pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER as i32;
         let (user_key, server_key) = (id.into_datum(), server.oid.into_datum());
@@ -190,7 +189,7 @@ pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -
 }
 
 /// A collection of a server: one of the source file's, or an object that only this account has.
-pub fn collection(server: &Server, name: &str, object: Option<&str>) -> Result<Arc<Collection>, ErrorReport> {
+pub fn collection(server: &Server, name: &str, object: Option<&str>) -> Result<Arc<Collection>, Report> {
     if let Some(known) = server.source.collection(name) {
         let mut known = known.clone();
         if let (Some(cursor), Some(overlap)) = (known.cursor.as_mut(), server.options.get("overlap_seconds")) {
@@ -244,7 +243,7 @@ pub struct ForeignTable {
 }
 
 /// A foreign table by oid.
-pub fn foreign_table(relid: pg_sys::Oid) -> Result<ForeignTable, ErrorReport> {
+pub fn foreign_table(relid: pg_sys::Oid) -> Result<ForeignTable, Report> {
     // SAFETY: raises when it is no foreign table.
     let options = unsafe { option_list((*pg_sys::GetForeignTable(relid)).options) };
     // SAFETY: the table exists.
@@ -258,7 +257,7 @@ pub fn foreign_table(relid: pg_sys::Oid) -> Result<ForeignTable, ErrorReport> {
 }
 
 /// The columns of a table, in order.
-pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColumn>, ErrorReport> {
+pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColumn>, Report> {
     let mut columns = spi::rows(
         "SELECT attnum, attname::pg_catalog.text, atttypid, attgenerated::pg_catalog.text FROM pg_catalog.pg_attribute \
          WHERE attrelid OPERATOR(pg_catalog.=) $1 AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped ORDER BY attnum",
@@ -291,7 +290,7 @@ pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColum
 }
 
 /// The foreign tables of a server, one a collection: the one in the live schema, else the oldest.
-pub fn foreign_tables(server: &Server) -> Result<BTreeMap<String, pg_sys::Oid>, ErrorReport> {
+pub fn foreign_tables(server: &Server) -> Result<BTreeMap<String, pg_sys::Oid>, Report> {
     let mut found = BTreeMap::new();
     let tables = spi::rows(
         "SELECT t.ftrelid, coalesce((SELECT o.option_value FROM pg_catalog.pg_options_to_table(t.ftoptions) o \
@@ -332,7 +331,7 @@ pub fn out_column(
     column: &TableColumn,
     collection: &Collection,
     described: Option<&Described>,
-) -> Result<OutColumn, ErrorReport> {
+) -> Result<OutColumn, Report> {
     let known = collection.column(&column.name);
     let found = described.and_then(|d| d.columns.iter().find(|c| c.name == column.name));
     let flag = match &collection.deletes {
@@ -369,7 +368,7 @@ pub fn output(
     columns: Vec<OutColumn>,
     described: Option<Arc<Described>>,
     keep_extra: bool,
-) -> Result<Output, ErrorReport> {
+) -> Result<Output, Report> {
     let mut key = Vec::new();
     for name in &collection.primary_key {
         match columns.iter().position(|column| &column.name == name) {
@@ -385,4 +384,66 @@ pub fn output(
         }
     }
     Ok(Output { collection, columns, key, keep_extra, checkpoint: None, described })
+}
+
+/// Sets one credential of a mapping, without a statement that could be logged.
+///
+/// The caller needs the rights of ALTER USER MAPPING. Makes the mapping for the current role when there is none
+/// (`mapping.credentials` is empty then and `mapping.user` names the role).
+pub fn set_credential(server: &Server, mapping: &Mapping, name: &str, value: &Secret) -> Result<(), Report> {
+    let (user, server_name) = (c_string(&mapping.user)?, c_string(&server.name)?);
+    let (name_c, value_c) = (c_string(name)?, c_string(value.expose())?);
+    // SAFETY: nodes are zeroed structs of the right tag in the current memory context, as the parser would make them;
+    // strings are copies in the same context.
+    unsafe {
+        let role = node::<pg_sys::RoleSpec>(pg_sys::NodeTag::T_RoleSpec);
+        if mapping.user.is_empty() {
+            (*role).roletype = pg_sys::RoleSpecType::ROLESPEC_PUBLIC;
+        } else {
+            (*role).roletype = pg_sys::RoleSpecType::ROLESPEC_CSTRING;
+            (*role).rolename = pg_sys::pstrdup(user.as_ptr());
+        }
+        let text = pg_sys::makeString(pg_sys::pstrdup(value_c.as_ptr()));
+        let option = pg_sys::makeDefElem(pg_sys::pstrdup(name_c.as_ptr()), text.cast(), -1);
+        (*option).defaction = if mapping.credentials.contains_key(name) {
+            pg_sys::DefElemAction::DEFELEM_SET
+        } else {
+            pg_sys::DefElemAction::DEFELEM_ADD
+        };
+        let options = pg_sys::lappend(std::ptr::null_mut(), option.cast());
+        if mapping.credentials.is_empty() && !mapping_exists(server, mapping)? {
+            let statement = node::<pg_sys::CreateUserMappingStmt>(pg_sys::NodeTag::T_CreateUserMappingStmt);
+            (*statement).user = role;
+            (*statement).servername = pg_sys::pstrdup(server_name.as_ptr());
+            (*statement).options = options;
+            pg_sys::CreateUserMapping(statement);
+        } else {
+            let statement = node::<pg_sys::AlterUserMappingStmt>(pg_sys::NodeTag::T_AlterUserMappingStmt);
+            (*statement).user = role;
+            (*statement).servername = pg_sys::pstrdup(server_name.as_ptr());
+            (*statement).options = options;
+            pg_sys::AlterUserMapping(statement);
+        }
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
+fn mapping_exists(server: &Server, mapping: &Mapping) -> Result<bool, Report> {
+    let found: Option<bool> = spi::value(
+        "SELECT true FROM pg_catalog.pg_user_mappings WHERE srvid OPERATOR(pg_catalog.=) $1 AND \
+         usename OPERATOR(pg_catalog.=) (CASE WHEN $2 OPERATOR(pg_catalog.=) '' THEN 'public' ELSE $2 END)::pg_catalog.name",
+        &[server.oid.into(), mapping.user.clone().into()],
+    )?;
+    Ok(found.is_some())
+}
+
+/// A zeroed parse node.
+///
+/// # Safety
+/// `T` must be the struct of that tag.
+unsafe fn node<T>(tag: pg_sys::NodeTag) -> *mut T {
+    let node = pg_sys::palloc0(std::mem::size_of::<T>()).cast::<T>();
+    (*node.cast::<pg_sys::Node>()).type_ = tag;
+    node
 }

@@ -4,7 +4,7 @@
 
 use crate::http::Policy;
 use crate::manifest::{load, Source};
-use crate::report::fail;
+use crate::report::{fail, Report};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::collections::BTreeMap;
@@ -48,6 +48,10 @@ const FORMATS: &[&str] = &["auto", "unix", "unix_ms", "rfc2822"];
 /// Checks the options of one object; `catalog` is the oid of the system catalog it lives in.
 #[pg_extern(strict)]
 fn cloudsync_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), ErrorReport> {
+    Ok(validate(options, catalog)?)
+}
+
+fn validate(options: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), Report> {
     let mut given = BTreeMap::new();
     for option in options.into_iter().flatten() {
         if let Some((name, value)) = option.split_once('=') {
@@ -78,7 +82,7 @@ fn credential_names() -> Vec<String> {
     all
 }
 
-fn check_server(given: &BTreeMap<String, String>) -> Result<(), ErrorReport> {
+fn check_server(given: &BTreeMap<String, String>) -> Result<(), Report> {
     let Some(name) = given.get("source") else {
         return Err(fail(
             PgSqlErrorCode::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
@@ -108,7 +112,7 @@ fn check_server(given: &BTreeMap<String, String>) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-fn check_names(given: &BTreeMap<String, String>, place: &str, valid: Vec<String>) -> Result<(), ErrorReport> {
+fn check_names(given: &BTreeMap<String, String>, place: &str, valid: Vec<String>) -> Result<(), Report> {
     let Some(name) = given.keys().find(|name| !valid.contains(name)) else { return Ok(()) };
     let mut hint = if valid.is_empty() {
         format!("A {place} has no options.")
@@ -128,7 +132,7 @@ fn check_names(given: &BTreeMap<String, String>, place: &str, valid: Vec<String>
     ))
 }
 
-fn bad_value(name: &str, hint: &str) -> ErrorReport {
+fn bad_value(name: &str, hint: &str) -> Report {
     fail(
         PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, // HV024
         format!("option \"{name}\" has a value that cannot be used"),
@@ -137,7 +141,7 @@ fn bad_value(name: &str, hint: &str) -> ErrorReport {
     )
 }
 
-fn check_value(name: &str, kind: Value, value: &str) -> Result<(), ErrorReport> {
+fn check_value(name: &str, kind: Value, value: &str) -> Result<(), Report> {
     match kind {
         Value::Text => Ok(()),
         Value::Number(low, high) => match value.parse::<u64>() {
@@ -154,7 +158,7 @@ fn source_names() -> String {
 }
 
 /// The source of that name, or an error that lists them.
-pub fn source(name: &str) -> Result<Arc<Source>, ErrorReport> {
+pub fn source(name: &str) -> Result<Arc<Source>, Report> {
     load::source(name).ok_or_else(|| {
         fail(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, // 42704

@@ -2,7 +2,7 @@
 
 use crate::error::SyncError;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::PgSqlErrorCode as Code;
+use pgrx::{PgLogLevel, PgSqlErrorCode as Code};
 
 /// Who a failure concerns.
 #[derive(Clone, Debug)]
@@ -26,8 +26,33 @@ impl Report {
         sqlstate(self.code)
     }
 
-    pub fn into_error(self) -> ErrorReport {
-        fail(self.code, self.message, self.detail, self.hint)
+    /// Ends the statement with this error.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(PgLogLevel::ERROR);
+        unreachable!("an error report at level ERROR does not return")
+    }
+
+    /// An error that Postgres raised and we caught.
+    pub fn of_postgres(error: &pgrx::pg_sys::panic::ErrorReportWithLevel) -> Self {
+        Report {
+            code: error.sql_error_code(),
+            message: error.message().to_string(),
+            detail: error.detail().unwrap_or_default().to_string(),
+            hint: error.hint().unwrap_or_default().to_string(),
+        }
+    }
+}
+
+impl From<Report> for ErrorReport {
+    fn from(report: Report) -> Self {
+        let mut error = ErrorReport::new(report.code, report.message, "cloudsync");
+        if !report.detail.is_empty() {
+            error = error.set_detail(report.detail);
+        }
+        if !report.hint.is_empty() {
+            error = error.set_hint(report.hint);
+        }
+        error
     }
 }
 
@@ -43,27 +68,9 @@ pub fn sqlstate(code: Code) -> String {
         .collect()
 }
 
-/// An SQL error with detail and hint; empty ones are left out.
-pub fn fail(
-    code: Code,
-    message: impl Into<String>,
-    detail: impl Into<String>,
-    hint: impl Into<String>,
-) -> ErrorReport {
-    let mut report = ErrorReport::new(code, message.into(), "cloudsync");
-    let (detail, hint) = (detail.into(), hint.into());
-    if !detail.is_empty() {
-        report = report.set_detail(detail);
-    }
-    if !hint.is_empty() {
-        report = report.set_hint(hint);
-    }
-    report
-}
-
-/// Raises a SyncError that ends the statement (scans, checks before a run).
-pub fn raise(subject: &Subject<'_>, error: &SyncError) -> ErrorReport {
-    report(subject, error).into_error()
+/// An error of ours; empty detail and hint are left out.
+pub fn fail(code: Code, message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Report {
+    Report { code, message: message.into(), detail: detail.into(), hint: hint.into() }
 }
 
 /// What a user reads of a failure.
@@ -203,8 +210,8 @@ fn sentence(first: &str, second: &str) -> String {
         .join(" ")
 }
 
-/// An SQL error of Postgres that was caught, as a report.
-pub fn unknown_server(name: &str) -> ErrorReport {
+/// No server of that name.
+pub fn unknown_server(name: &str) -> Report {
     fail(
         Code::ERRCODE_UNDEFINED_OBJECT, // 42704
         format!("server \"{name}\" does not exist"),

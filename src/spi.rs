@@ -1,12 +1,11 @@
 //! Runs our own SQL: every statement is a constant or built with quoted identifiers, every value is a parameter.
 
-use crate::report::fail;
+use crate::report::{fail, Report};
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 use pgrx::{pg_sys, FromDatum, IntoDatum, PgSqlErrorCode, Spi};
 
-fn broken(sql: &str, error: SpiError) -> ErrorReport {
+fn broken(sql: &str, error: SpiError) -> Report {
     fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("internal statement failed: {error}"), sql, "")
 }
 
@@ -14,8 +13,8 @@ fn broken(sql: &str, error: SpiError) -> ErrorReport {
 pub fn rows<T>(
     sql: &str,
     args: &[DatumWithOid<'_>],
-    mut read: impl FnMut(&Row<'_>) -> Result<T, ErrorReport>,
-) -> Result<Vec<T>, ErrorReport> {
+    mut read: impl FnMut(&Row<'_>) -> Result<T, Report>,
+) -> Result<Vec<T>, Report> {
     Spi::connect_mut(|client| {
         let table = client.update(sql, None, args).map_err(|e| broken(sql, e))?;
         let mut out = Vec::with_capacity(table.len());
@@ -30,18 +29,18 @@ pub fn rows<T>(
 pub fn row<T>(
     sql: &str,
     args: &[DatumWithOid<'_>],
-    read: impl FnMut(&Row<'_>) -> Result<T, ErrorReport>,
-) -> Result<Option<T>, ErrorReport> {
+    read: impl FnMut(&Row<'_>) -> Result<T, Report>,
+) -> Result<Option<T>, Report> {
     Ok(rows(sql, args, read)?.into_iter().next())
 }
 
 /// Runs a statement and gives the first column of its first row.
-pub fn value<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid<'_>]) -> Result<Option<T>, ErrorReport> {
+pub fn value<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid<'_>]) -> Result<Option<T>, Report> {
     Ok(row(sql, args, |row| row.get::<T>(1))?.flatten())
 }
 
 /// Runs a statement; gives the number of rows it concerned.
-pub fn run(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
+pub fn run(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize, Report> {
     Spi::connect_mut(|client| client.update(sql, None, args).map(|table| table.len()).map_err(|e| broken(sql, e)))
 }
 
@@ -53,11 +52,11 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     /// Column number `at`, counted from 1.
-    pub fn get<T: FromDatum + IntoDatum>(&self, at: usize) -> Result<Option<T>, ErrorReport> {
+    pub fn get<T: FromDatum + IntoDatum>(&self, at: usize) -> Result<Option<T>, Report> {
         self.tuple.get(at).map_err(|e| broken(self.sql, e))
     }
 
-    pub fn text(&self, at: usize) -> Result<String, ErrorReport> {
+    pub fn text(&self, at: usize) -> Result<String, Report> {
         Ok(self.get::<String>(at)?.unwrap_or_default())
     }
 }
@@ -69,7 +68,7 @@ pub struct ActAs {
 }
 
 impl ActAs {
-    pub fn extension_owner() -> Result<Self, ErrorReport> {
+    pub fn extension_owner() -> Result<Self, Report> {
         let owner: Option<pg_sys::Oid> = value(
             "SELECT extowner FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'cloudsync'",
             &[],
@@ -100,7 +99,7 @@ impl Drop for ActAs {
 }
 
 /// Our own bookkeeping, done with the extension owner's rights whoever calls.
-pub fn as_owner<T>(work: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
+pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Report>) -> Result<T, Report> {
     let _role = ActAs::extension_owner()?;
     work()
 }

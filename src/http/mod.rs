@@ -16,7 +16,7 @@ mod scrub;
 mod transport;
 mod verdict;
 
-pub use address::shown_request;
+pub use address::{fill, shown_request};
 pub use client::{unreadable, ApiClient};
 pub use pool::ClientPool;
 

@@ -5,9 +5,8 @@
 use crate::catalog::{self, ForeignTable, Server, TableColumn, ENGINE_COLUMNS};
 use crate::extract::{Described, OutColumn, Output};
 use crate::manifest::{Collection, Deletes, Format, Protocol};
-use crate::report::fail;
+use crate::report::{fail, Report};
 use crate::spi;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::spi::{quote_identifier, quote_literal};
 use pgrx::{pg_sys, PgSqlErrorCode as Code};
 use std::collections::BTreeMap;
@@ -115,7 +114,7 @@ pub fn foreign_table_ddl(
 }
 
 /// Makes a schema unless it is there.
-fn ensure_schema(schema: &str) -> Result<(), ErrorReport> {
+fn ensure_schema(schema: &str) -> Result<(), Report> {
     let there: Option<bool> = spi::value(
         "SELECT true FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1::pg_catalog.name",
         &[schema.into()],
@@ -132,7 +131,7 @@ pub fn ensure_live(
     collection: &Collection,
     described: Option<&Described>,
     existing: Option<pg_sys::Oid>,
-) -> Result<ForeignTable, ErrorReport> {
+) -> Result<ForeignTable, Report> {
     if let Some(oid) = existing {
         return catalog::foreign_table(oid);
     }
@@ -151,7 +150,7 @@ pub fn ensure_live(
     catalog::foreign_table(oid)
 }
 
-fn relation_kind(schema: &str, table: &str) -> Result<Option<String>, ErrorReport> {
+fn relation_kind(schema: &str, table: &str) -> Result<Option<String>, Report> {
     spi::value(
         "SELECT c.relkind::pg_catalog.text FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
@@ -160,7 +159,7 @@ fn relation_kind(schema: &str, table: &str) -> Result<Option<String>, ErrorRepor
     )
 }
 
-fn relation_oid(schema: &str, table: &str) -> Result<pg_sys::Oid, ErrorReport> {
+fn relation_oid(schema: &str, table: &str) -> Result<pg_sys::Oid, Report> {
     let oid: Option<pg_sys::Oid> = spi::value(
         "SELECT c.oid FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
@@ -209,12 +208,12 @@ fn stored(live: &ForeignTable) -> impl Iterator<Item = &TableColumn> {
     live.columns.iter().filter(|column| !ENGINE_COLUMNS.contains(&column.name.as_str()))
 }
 
-fn type_text(oid: pg_sys::Oid) -> Result<String, ErrorReport> {
+fn type_text(oid: pg_sys::Oid) -> Result<String, Report> {
     Ok(spi::value("SELECT pg_catalog.format_type($1, NULL)", &[oid.into()])?.unwrap_or_default())
 }
 
 /// lz4 for wide jsonb where the server has it: most of the cost of storing a record is compressing it.
-fn compression() -> Result<&'static str, ErrorReport> {
+fn compression() -> Result<&'static str, Report> {
     let has: Option<bool> = spi::value(
         "SELECT 'lz4' OPERATOR(pg_catalog.=) ANY (enumvals) FROM pg_catalog.pg_settings \
          WHERE name OPERATOR(pg_catalog.=) 'default_toast_compression'",
@@ -223,14 +222,14 @@ fn compression() -> Result<&'static str, ErrorReport> {
     Ok(if has == Some(true) { " COMPRESSION lz4" } else { "" })
 }
 
-fn local_column(name: &str, type_oid: pg_sys::Oid, lz4: &str) -> Result<String, ErrorReport> {
+fn local_column(name: &str, type_oid: pg_sys::Oid, lz4: &str) -> Result<String, Report> {
     let compressed = if type_oid == pg_sys::JSONBOID { lz4 } else { "" };
     Ok(format!("{} {}{compressed}", quote_identifier(name), type_text(type_oid)?))
 }
 
 /// The local table of a collection: made when there is none, extended when columns are missing, refused when it is
 /// something else than a table of this collection.
-pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTable) -> Result<LocalTable, ErrorReport> {
+pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTable) -> Result<LocalTable, Report> {
     let schema = server.schema();
     ensure_schema(&schema)?;
     let qualified = format!("{}.{}", quote_identifier(&schema), quote_identifier(&collection.name));
@@ -283,7 +282,7 @@ fn conflict(
     column: &str,
     local: pg_sys::Oid,
     wanted: pg_sys::Oid,
-) -> Result<ErrorReport, ErrorReport> {
+) -> Result<Report, Report> {
     Ok(fail(
         Code::ERRCODE_DATATYPE_MISMATCH, // 42804
         format!("column \"{column}\" of {table} has type {}, but {} is needed", type_text(local)?, type_text(wanted)?),
@@ -293,7 +292,7 @@ fn conflict(
     ))
 }
 
-fn create_local(qualified: &str, collection: &Collection, live: &ForeignTable) -> Result<(), ErrorReport> {
+fn create_local(qualified: &str, collection: &Collection, live: &ForeignTable) -> Result<(), Report> {
     let lz4 = compression()?;
     let mut columns = Vec::new();
     for column in stored(live) {
@@ -318,7 +317,7 @@ fn create_local(qualified: &str, collection: &Collection, live: &ForeignTable) -
 }
 
 /// The upsert needs a unique index on exactly the key columns.
-fn check_key(oid: pg_sys::Oid, qualified: &str, collection: &Collection) -> Result<(), ErrorReport> {
+fn check_key(oid: pg_sys::Oid, qualified: &str, collection: &Collection) -> Result<(), Report> {
     let key: Vec<&str> = collection.primary_key.iter().map(String::as_str).collect();
     let fits: Option<bool> = spi::value(
         "SELECT true FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique \
@@ -341,7 +340,7 @@ fn check_key(oid: pg_sys::Oid, qualified: &str, collection: &Collection) -> Resu
 }
 
 /// Adds columns that the app newly describes to the foreign table; `ensure_local` follows.
-pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -> Result<Vec<String>, ErrorReport> {
+pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -> Result<Vec<String>, Report> {
     let fresh: Vec<NewColumn> = now
         .columns
         .iter()
@@ -365,7 +364,7 @@ pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -
 }
 
 /// Drops columns from the foreign table whose field the app no longer has; the local table keeps them and their values.
-pub fn drop_undescribed(live: &ForeignTable, now: &Described) -> Result<Vec<String>, ErrorReport> {
+pub fn drop_undescribed(live: &ForeignTable, now: &Described) -> Result<Vec<String>, Report> {
     let gone: Vec<&TableColumn> = stored(live)
         .filter(|column| {
             let field = column.field.as_deref().unwrap_or(&column.name);
@@ -379,7 +378,7 @@ pub fn drop_undescribed(live: &ForeignTable, now: &Described) -> Result<Vec<Stri
     Ok(gone.into_iter().map(|column| column.name.clone()).collect())
 }
 
-fn relation_name(oid: pg_sys::Oid) -> Result<String, ErrorReport> {
+fn relation_name(oid: pg_sys::Oid) -> Result<String, Report> {
     Ok(spi::value(
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
@@ -395,7 +394,7 @@ pub fn output(
     described: Option<Arc<Described>>,
     live: &ForeignTable,
     local: &LocalTable,
-) -> Result<Output, ErrorReport> {
+) -> Result<Output, Report> {
     let mut columns: Vec<OutColumn> = Vec::new();
     for column in stored(live) {
         let typed = TableColumn {

@@ -6,9 +6,8 @@
 use super::tables::LocalTable;
 use crate::extract::batch::{Batch, Cell, Rejected};
 use crate::extract::Output;
-use crate::report::fail;
+use crate::report::{fail, Report};
 use crate::value;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 use pgrx::{FromDatum, PgMemoryContexts};
@@ -80,7 +79,7 @@ const EXTRA_COLUMNS: [(&str, pg_sys::Oid); 5] = [
 ];
 
 impl Writer {
-    pub fn new(table: &LocalTable, output: &Output) -> Result<Self, ErrorReport> {
+    pub fn new(table: &LocalTable, output: &Output) -> Result<Self, Report> {
         let types: Vec<pg_sys::Oid> = output
             .columns
             .iter()
@@ -163,7 +162,7 @@ impl Writer {
     /// Stores a batch. Errors of the table (constraints, triggers, rights) are raised as Postgres has them.
     ///
     /// Gives the counts and the records that could not be stored.
-    pub fn write(&mut self, batch: &Batch) -> Result<(Counts, Vec<Rejected>), ErrorReport> {
+    pub fn write(&mut self, batch: &Batch) -> Result<(Counts, Vec<Rejected>), Report> {
         let mut counts = Counts { fetched: (batch.rows.len() + batch.rejected.len()) as i64, ..Counts::default() };
         let mut rejected = batch.rejected.clone();
         let chosen = self.newest_of_each_key(batch);
@@ -218,7 +217,7 @@ impl Writer {
         chosen: &[usize],
         counts: &mut Counts,
         rejected: &mut Vec<Rejected>,
-    ) -> Result<(), ErrorReport> {
+    ) -> Result<(), Report> {
         let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
         let (mut whole, mut tombstones, mut versions) = (0i64, 0i64, false);
         for index in chosen {
@@ -311,7 +310,7 @@ impl Writer {
     }
 
     /// Runs one of the statements over the registered relation; gives its three counts.
-    unsafe fn counts_of(&mut self, name: &'static str, sql: &str) -> Result<(i64, i64, i64), ErrorReport> {
+    unsafe fn counts_of(&mut self, name: &'static str, sql: &str) -> Result<(i64, i64, i64), Report> {
         if !self.plans.contains_key(name) {
             let text = CString::new(sql).map_err(|e| fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, e.to_string(), "", ""))?;
             let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
@@ -345,7 +344,7 @@ fn is_data_error(code: PgSqlErrorCode) -> bool {
 }
 
 /// The shape of the relation `batch` for a table of these column types.
-fn shape_of(types: &[pg_sys::Oid]) -> Result<pg_sys::TupleDesc, ErrorReport> {
+fn shape_of(types: &[pg_sys::Oid]) -> Result<pg_sys::TupleDesc, Report> {
     let width = types.len() + EXTRA_COLUMNS.len();
     // SAFETY: attribute numbers run from 1 to the width given; names are zero-terminated; the result outlives the
     // transaction because it is made in TopMemoryContext.
