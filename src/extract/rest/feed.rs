@@ -7,9 +7,9 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::lookback;
-use super::pages::{parse_page, sized, with_param, ListPage, Pager, Shape};
+use super::pages::{fetch, sized, with_param, ListPage, Pager, Shape};
 use super::raw::{at, text_at};
-use super::request::{bound, by_key, key_text, stamp_of, SECOND_US};
+use super::request::{bound, by_key, column_text, is_gone, key_text, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
@@ -37,7 +37,9 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
     let source = std::sync::Arc::clone(&api.account().source);
     let feed = source.feed.as_ref().ok_or_else(|| SyncError::internal("this source has no change feed"))?;
     let mut poll = Poll::new(api, &source, feed, outputs);
+    poll.tables.newest_come_first(feed.newest_first);
     poll.read(sink).await?;
+    poll.tables.newest_come_first(false);
     let now = poll.now;
     let mut end = ReadEnd { checkpoints: vec![None; outputs.len()], ..ReadEnd::default() };
     for (index, (follower, output)) in poll.followers.iter().zip(outputs).enumerate() {
@@ -192,30 +194,30 @@ impl<'r> Poll<'r> {
         let Some(name) = text_at(change, &self.feed.event_type) else { return Ok(()) };
         let Some(object) = at(change, &self.feed.object).filter(|raw| raw.starts_with('{')) else { return Ok(()) };
         // Outputs by the collection that the object is a record of: one reading by id serves them all.
-        let mut takers: BTreeMap<&str, Vec<(usize, bool)>> = BTreeMap::new();
+        let mut takers: BTreeMap<&str, Vec<Taker>> = BTreeMap::new();
         for (index, output) in self.outputs.iter().enumerate() {
             let follows = self.followers.get(index).is_some_and(|f| !f.is_expired && created >= f.from);
             let Some(feed) = output.collection.feed.as_ref().filter(|_| follows) else { continue };
-            let concerns = feed.types.iter().chain(&feed.deleted).any(|wanted| is_named(wanted, &name));
             let belongs = feed.only.iter().all(|(field, want)| text_at(object, field).as_deref() == Some(want));
-            let Some(base) = base_of(self.source, &output.collection, feed, object) else { continue };
-            if !concerns || !belongs {
+            let Some(of_parent) = role(feed, &name).filter(|_| belongs) else { continue };
+            let base = if of_parent {
+                parent_of(self.source, &output.collection, object)
+            } else {
+                Some(&*output.collection.name)
+            };
+            let Some((base, collection)) = base.and_then(|base| Some((base, self.source.collection(base)?))) else {
                 continue;
-            }
-            let base_collection = self.source.collection(base);
-            let id = base_collection.and_then(|c| key_text(c, object));
+            };
             // An object without an id cannot be told from others; it goes to the table, which parks it.
-            let is_first = id.is_none_or(|id| self.seen.insert(fingerprint(index, base, &id)));
-            if is_first {
-                takers
-                    .entry(base)
-                    .or_default()
-                    .push((index, feed.deleted.iter().any(|wanted| is_named(wanted, &name))));
+            let id = key_text(collection, object);
+            if id.is_none_or(|id| self.seen.insert(fingerprint(index, base, &id))) {
+                let is_deleted = feed.deleted.iter().any(|wanted| is_named(wanted, &name));
+                takers.entry(base).or_default().push(Taker { index, of_parent, is_deleted });
             }
         }
-        for (base, outputs) in takers {
+        for (base, takers) in takers {
             let Some(base) = self.source.collection(base) else { continue };
-            self.object(base, &outputs, change, object, created, sink).await?;
+            self.object(base, &takers, change, object, created, sink).await?;
         }
         Ok(())
     }
@@ -224,33 +226,28 @@ impl<'r> Poll<'r> {
     async fn object(
         &mut self,
         base: &Collection,
-        outputs: &[(usize, bool)],
+        takers: &[Taker],
         change: &str,
         object: &str,
         created: i64,
         sink: &Sink,
     ) -> Result<(), SyncError> {
-        let (gone, living): (Vec<_>, Vec<_>) = outputs.iter().partition(|(_, is_deleted)| *is_deleted);
+        let (gone, living): (Vec<Taker>, Vec<Taker>) = takers.iter().partition(|taker| taker.is_deleted);
         let stamp = Stamp { version: Some(created), is_deleted: true };
         self.put(base, &gone, object, stamp, sink).await?;
         if living.is_empty() {
             return Ok(());
         }
+        let as_it_is = Stamp { is_deleted: false, ..stamp };
         if !self.is_other_version(change) {
-            return self.put(base, &living, object, Stamp { is_deleted: false, ..stamp }, sink).await;
+            return self.put(base, &living, object, as_it_is, sink).await;
         }
-        let fields = |column: &str| {
-            let path = base.column(column).map_or_else(|| crate::manifest::field_path(column), |c| c.path());
-            let value = super::raw::at_path(object, &path).filter(|v| *v != "null")?;
-            Some(crate::extract::record::string_of(value).into_owned())
-        };
-        let Some(request) = by_key(base, fields) else {
-            self.tables
-                .note("changes written in another API version were taken as they are: there is no reading by id");
-            return self.put(base, &living, object, Stamp { is_deleted: false, ..stamp }, sink).await;
+        let Some(request) = by_key(base, |column| column_text(base, object, column)) else {
+            self.tables.note("changes in another API version were taken as they are: there is no reading by id");
+            return self.put(base, &living, object, as_it_is, sink).await;
         };
         let shape = Shape { records: String::new(), pages: Pages::None };
-        let page = self.api.call_parsed(request, |reply| parse_page(reply, &shape)).await?;
+        let page = fetch(self.api, request, &shape).await?;
         let Some(current) = page.records().next() else {
             self.tables
                 .note("a changed object was gone when it was read by its id; its deletion is a change of its own");
@@ -258,28 +255,22 @@ impl<'r> Poll<'r> {
         };
         // What was read by id is at least as new as the change that told of it.
         let version = page.list_version().map_or(created, |version| version.max(created));
-        // Some apps answer for a deleted object with a stub of its key and a mark.
-        let is_deleted = text_at(current, "/deleted").as_deref() == Some("true");
-        self.put(base, &living, current, Stamp { version: Some(version), is_deleted }, sink).await
+        let stamp = Stamp { version: Some(version), is_deleted: is_gone(base, current) };
+        self.put(base, &living, current, stamp, sink).await
     }
 
     async fn put(
         &mut self,
         base: &Collection,
-        outputs: &[&(usize, bool)],
+        takers: &[Taker],
         raw: &str,
         stamp: Stamp,
         sink: &Sink,
     ) -> Result<(), SyncError> {
-        let mut children = Vec::new();
-        for (index, _) in outputs {
-            let collection = self.outputs.get(*index).map(|o| &o.collection);
-            if collection.is_some_and(|c| c.feed.as_ref().is_some_and(|f| f.of_parent)) {
-                children.push(*index);
-            } else {
-                self.tables.own(*index, raw, stamp);
-            }
+        for taker in takers.iter().filter(|taker| !taker.of_parent) {
+            self.tables.own(taker.index, raw, stamp);
         }
+        let children: Vec<usize> = takers.iter().filter(|taker| taker.of_parent).map(|taker| taker.index).collect();
         let jobs = self.tables.children(&children, base, raw, stamp)?;
         self.tables.read_on(self.api, jobs, sink).await
     }
@@ -294,18 +285,32 @@ impl<'r> Poll<'r> {
     }
 }
 
-/// The collection that a change's object is a record of.
-fn base_of<'s>(source: &'s Source, collection: &'s Collection, feed: &CollectionFeed, object: &str) -> Option<&'s str> {
-    if !feed.of_parent {
-        return Some(&collection.name);
+/// An output that a change concerns.
+#[derive(Clone, Copy)]
+struct Taker {
+    index: usize,
+    /// The object is the parent's, and the output's rows are inside it.
+    of_parent: bool,
+    is_deleted: bool,
+}
+
+/// Whether a change concerns a collection, and then whether its object is the parent's.
+fn role(feed: &CollectionFeed, name: &str) -> Option<bool> {
+    let is_in = |names: &[String]| names.iter().any(|wanted| is_named(wanted, name));
+    if is_in(&feed.types) || is_in(&feed.deleted) {
+        return Some(feed.of_parent);
     }
+    is_in(&feed.parent_types).then_some(true)
+}
+
+/// The parent collection that an object is a record of.
+fn parent_of<'s>(source: &'s Source, collection: &'s Collection, object: &str) -> Option<&'s str> {
     let parents = &collection.parent.as_ref()?.collections;
     // With several parents the object's own kind tells; every app that has several names it.
     let kind = text_at(object, "/object");
-    let named =
-        parents.iter().find(|name| source.collection(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref()));
+    let is_it = |name: &&String| source.collection(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref());
     let only = || parents.first().filter(|_| parents.len() == 1);
-    named.or_else(only).map(String::as_str)
+    parents.iter().find(is_it).or_else(only).map(String::as_str)
 }
 
 /// `charge.refund.updated` as it is, or a family such as `charge.*`.

@@ -179,13 +179,15 @@ pub struct Pager {
     /// The first page's request: what later pages add to.
     first: Request,
     next: Option<Request>,
+    /// The next page by records before the last one, should that be deleted before we ask (best one last).
+    spare: Vec<Request>,
     offset: u64,
     guard: Guard,
 }
 
 impl Pager {
     pub fn new(shape: Shape, first: Request) -> Self {
-        Pager { next: Some(first.clone()), shape, first, offset: 0, guard: Guard::default() }
+        Pager { next: Some(first.clone()), shape, first, spare: Vec::new(), offset: 0, guard: Guard::default() }
     }
 
     /// Starts somewhere else than at the first page.
@@ -205,8 +207,14 @@ impl Pager {
 
     /// The next page, or `None` after the last.
     pub async fn next_page(&mut self, api: &ApiClient) -> Result<Option<ListPage>, SyncError> {
-        let Some(request) = self.next.take() else { return Ok(None) };
-        let page = fetch(api, request.clone(), &self.shape).await?;
+        let Some(mut request) = self.next.take() else { return Ok(None) };
+        let page = loop {
+            match fetch(api, request.clone(), &self.shape).await {
+                Ok(page) => break page,
+                Err(error @ SyncError::CursorExpired { .. }) => request = self.spare.pop().ok_or(error)?,
+                Err(error) => return Err(error),
+            }
+        };
         self.offset += page.records.len() as u64;
         let offset = self.offset.to_string();
         let place = match self.shape.pages {
@@ -218,6 +226,11 @@ impl Pager {
             Some(place) => Some(self.following(api, place)?),
             None => page.stuck.then_some(request),
         };
+        if let Pages::LastId { param, field, .. } = &self.shape.pages {
+            let before = page.records().rev().skip(1).take(STRIKES as usize);
+            self.spare = before.filter_map(|raw| Some(with_param(&self.first, param, &text_at(raw, field)?))).collect();
+            self.spare.reverse();
+        }
         Ok(Some(page))
     }
 

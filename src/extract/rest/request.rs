@@ -68,14 +68,16 @@ pub fn listing(
     record: Option<(&Collection, &str)>,
     pages: &Pages,
 ) -> Result<Request, SyncError> {
-    let query = params.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok(sized(Request { target: fill_path(path, record)?, query, ..Request::default() }, pages, None))
+    let fill = |(name, text): (&String, &String)| Ok((name.clone(), fill_fields(text, record, str::to_string)?));
+    let query = params.iter().map(fill).collect::<Result<_, SyncError>>()?;
+    let target = fill_fields(path, record, encode_segment)?;
+    Ok(sized(Request { target, query, ..Request::default() }, pages, None))
 }
 
 /// The request of one record by the values of its key. `None` when no record can have such a key.
 pub fn by_key(collection: &Collection, value: impl Fn(&str) -> Option<String>) -> Option<Request> {
     let filled = crate::manifest::template::fill(collection.by_key.as_deref()?, |name| {
-        if !collection.primary_key.iter().any(|k| k == name) {
+        if !is_column(collection, name) {
             // A setting: filled when the call is made.
             return Some(format!("{{{name}}}").into());
         }
@@ -87,20 +89,40 @@ pub fn by_key(collection: &Collection, value: impl Fn(&str) -> Option<String>) -
     Some(Request { target: filled.ok().flatten()?, accept: vec![404], ..Request::default() })
 }
 
-/// Fills a path below a record with the record's own fields.
-pub fn fill_path(path: &str, record: Option<(&Collection, &str)>) -> Result<String, SyncError> {
+/// Whether a name in `by_key` is a column; others are settings.
+fn is_column(collection: &Collection, name: &str) -> bool {
+    collection.column(name).is_some() || collection.primary_key.iter().any(|k| k == name)
+}
+
+/// The columns whose values `by_key` needs.
+pub fn key_columns(collection: &Collection) -> Vec<&str> {
+    let names = collection.by_key.as_deref().map(crate::manifest::template::names);
+    names.into_iter().flatten().filter(|name| is_column(collection, name)).collect()
+}
+
+/// The text of a column's field in a record; `None` for null or nothing.
+pub fn column_text(collection: &Collection, raw: &str, name: &str) -> Option<String> {
+    let path = collection.column(name).map_or_else(|| field_path(name), |c| c.path());
+    at_path(raw, &path).filter(|v| *v != "null").map(|v| string_of(v).into_owned())
+}
+
+/// Fills a template below a record with the record's own fields.
+fn fill_fields(
+    text: &str,
+    record: Option<(&Collection, &str)>,
+    spell: impl Fn(&str) -> String,
+) -> Result<String, SyncError> {
     let lookup = |name: &str| {
-        let Some((base, raw)) = record else { return Some(format!("{{{name}}}").into()) };
-        let field = match base.column(name) {
-            Some(column) => column.path(),
-            None if name == "id" => field_path(name),
+        let kept = || Some(format!("{{{name}}}").into());
+        let Some((base, raw)) = record else { return kept() };
+        if !is_column(base, name) && name != "id" {
             // A setting: filled when the call is made.
-            None => return Some(format!("{{{name}}}").into()),
-        };
-        let text = at_path(raw, &field).filter(|v| *v != "null").map(string_of)?;
-        (!matches!(text.as_ref(), "" | "." | "..")).then(|| encode_segment(&text).into())
+            return kept();
+        }
+        let text = column_text(base, raw, name).filter(|text| !matches!(text.as_str(), "" | "." | ".."))?;
+        Some(spell(&text).into())
     };
-    match crate::manifest::template::fill(path, lookup) {
+    match crate::manifest::template::fill(text, lookup) {
         Ok(Some(filled)) => Ok(filled),
         Ok(None) => Err(SyncError::internal("a path has an optional part")),
         Err(unset) => Err(SyncError::internal(format!("a record without \"{}\" has no children's address", unset.0))),
@@ -119,14 +141,16 @@ fn encode_segment(text: &str) -> String {
     encoded
 }
 
-/// The text of a record's primary key, as far as the record has it.
+/// The text of a record's primary key; `None` when a part is missing.
 pub fn key_text(collection: &Collection, raw: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    for name in &collection.primary_key {
-        let path = collection.column(name).map_or_else(|| field_path(name), |c| c.path());
-        parts.push(at_path(raw, &path).filter(|v| *v != "null").map(string_of)?.into_owned());
-    }
-    (!parts.is_empty()).then(|| parts.join(&super::tables::KEY_SEPARATOR.to_string()))
+    let parts: Option<Vec<String>> =
+        collection.primary_key.iter().map(|name| column_text(collection, raw, name)).collect();
+    parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join(&super::tables::KEY_SEPARATOR.to_string()))
+}
+
+/// Whether an answer to `by_key` says that the record is gone.
+pub fn is_gone(collection: &Collection, raw: &str) -> bool {
+    collection.gone.as_deref().is_some_and(|pointer| super::raw::at(raw, pointer) == Some("true"))
 }
 
 /// The cursor's instant in a record, microseconds.

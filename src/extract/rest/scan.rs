@@ -4,15 +4,19 @@
 
 use super::full;
 use super::pages::{fetch, with_param, Pager, Shape};
-use super::raw::text_at;
-use super::request::{base_request, bases, bound, by_key, shape, SECOND_US};
+use super::request::{base_request, bases, bound, by_key, is_gone, key_columns, shape, SECOND_US};
 use super::tables::{Stamp, Tables};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Pages, Source};
+use crate::manifest::{field_path, Collection, Format, Pages, Source};
+
+const DAY_US: i64 = 86_400 * SECOND_US;
+/// The years 1 and 10000.
+const MIN_US: i64 = -62_135_596_800 * SECOND_US;
+const MAX_US: i64 = 253_402_300_800 * SECOND_US;
 
 /// More single readings than this, and the listing is read instead.
 const MOST_KEYS: usize = 1000;
@@ -22,14 +26,16 @@ enum Plan<'s> {
     /// Records by their keys, of the collection or of the parent that holds them.
     Keys { base: &'s Collection, requests: Vec<Request> },
     /// Listings; `is_exact` when they give nothing but what the query asks for.
-    Lists { lists: Vec<(&'s Collection, Request)>, is_exact: bool },
+    Lists { lists: Vec<(&'s Collection, Request)>, is_exact: bool, is_filtered: bool },
 }
 
 /// How well the app reads a condition on a column.
 pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
-    let is_key = collection.primary_key.contains(&column.name);
-    if is_key && collection.by_key.is_some() && matches!(op, Op::Eq | Op::In) {
-        return if collection.primary_key.len() == 1 { Pushed::Exact } else { Pushed::Superset };
+    let keys = keys_of_record(collection);
+    if matches!(op, Op::Eq | Op::In) && keys.contains(&column.name.as_str()) {
+        // The one key of a record: the app gives that record or none.
+        let is_all = keys.len() == 1 && collection.primary_key == [column.name.as_str()];
+        return if is_all { Pushed::Exact } else { Pushed::Superset };
     }
     let params = collection.filters.get(&column.name);
     if symbol(op).is_some_and(|symbol| params.is_some_and(|p| p.contains_key(symbol))) {
@@ -52,6 +58,16 @@ pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
     Pushed::No
 }
 
+/// The columns by which single records can be read; none when a part of the record is outside of it.
+fn keys_of_record(collection: &Collection) -> Vec<&str> {
+    let needs_parent = collection.parent.as_ref().is_some_and(|p| !p.add.is_empty());
+    if needs_parent {
+        Vec::new()
+    } else {
+        key_columns(collection)
+    }
+}
+
 fn symbol(op: Op) -> Option<&'static str> {
     Some(match op {
         Op::Eq => "=",
@@ -63,13 +79,42 @@ fn symbol(op: Op) -> Option<&'static str> {
     })
 }
 
+/// A value as a key in an address.
 fn spelled(value: &FilterValue) -> String {
     match value {
         FilterValue::Bool(b) => b.to_string(),
         FilterValue::Int(n) => n.to_string(),
         FilterValue::Number(text) | FilterValue::Text(text) => text.clone(),
         FilterValue::Timestamp(micros) => to_iso_ms(*micros),
-        FilterValue::Date(days) => to_iso_ms(i64::from(*days) * 86_400 * SECOND_US).chars().take(10).collect(),
+        FilterValue::Date(days) => to_iso_ms(i64::from(*days) * DAY_US).chars().take(10).collect(),
+    }
+}
+
+/// A value as a filter's parameter, or `None` when the app cannot be told exactly this.
+///
+/// Instants are in the column's unit, so a bound between two units moves to the one that keeps its meaning:
+/// after half past ten seconds is after ten.
+fn filter_text(column: &OutColumn, op: Op, value: &FilterValue) -> Option<String> {
+    let FilterValue::Timestamp(at) = value else {
+        return Some(spelled(value)).filter(|text| !text.is_empty());
+    };
+    let unit = match column.format {
+        Format::Unix | Format::Rfc2822 => SECOND_US,
+        Format::UnixMs | Format::Auto => 1000,
+    };
+    // Infinity, and years that no app writes.
+    if !(MIN_US..MAX_US).contains(at) {
+        return None;
+    }
+    let whole = match op {
+        Op::Gt | Op::Le => at.div_euclid(unit),
+        Op::Ge | Op::Lt => at.div_euclid(unit) + i64::from(at.rem_euclid(unit) != 0),
+        _ => at.div_euclid(unit) + if at.rem_euclid(unit) == 0 { 0 } else { return None },
+    };
+    match column.format {
+        Format::Unix | Format::UnixMs => Some(whole.to_string()),
+        Format::Auto => Some(to_iso_ms(whole * unit)),
+        Format::Rfc2822 => None,
     }
 }
 
@@ -103,12 +148,10 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
         };
         Some((base, combined.iter().filter_map(|key| by_key(base, |name| value(key, name))).collect()))
     };
-    if collection.by_key.is_some() {
-        let named: Option<Vec<_>> =
-            collection.primary_key.iter().map(|k| Some((k.clone(), values_of(scan, output, k)?))).collect();
-        if let Some(named) = named {
-            return reads(collection, named);
-        }
+    let keys = keys_of_record(collection);
+    let named = |name: &&str| Some((name.to_string(), values_of(scan, output, name)?));
+    if let Some(named) = keys.iter().map(named).collect::<Option<Vec<_>>>().filter(|named| !named.is_empty()) {
+        return reads(collection, named);
     }
     let parent = collection.parent.as_ref()?;
     let [base] = parent.collections.as_slice() else { return None };
@@ -122,8 +165,9 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
     if let Some((base, mut requests)) = key_requests(source, output, scan) {
         let params = output.collection.parent.as_ref().filter(|_| base.name != output.collection.name);
         for (name, value) in params.iter().flat_map(|p| &p.params) {
-            // A single record is expanded without the name of the list around it.
-            let value = value.strip_prefix("data.").unwrap_or(value).to_string();
+            // Alone, a record is expanded without the name of the list around it (`data.sources` is `sources`).
+            let around = format!("{}.", base.records.trim_start_matches('/').replace('/', "."));
+            let value = value.strip_prefix(&around).unwrap_or(value).to_string();
             requests.iter_mut().for_each(|r| r.query.push((name.clone(), value.clone())));
         }
         return Ok(Plan::Keys { base, requests });
@@ -143,7 +187,11 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
         let is_cursor = output.collection.cursor.as_ref().is_some_and(|c| field_path(&c.field) == column.path);
         match (param, value) {
             (Some(param), _) => {
-                let pair = (param.clone(), spelled(value));
+                let Some(text) = filter_text(column, filter.op, value) else {
+                    is_exact = false;
+                    continue;
+                };
+                let pair = (param.clone(), text);
                 // Two values for one parameter: the app would take one of them.
                 is_exact &= params.iter().all(|known| known.0 != pair.0 || *known == pair);
                 params.retain(|known| known.0 != pair.0);
@@ -179,7 +227,7 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
         }
         lists.push((base, request));
     }
-    Ok(Plan::Lists { lists, is_exact })
+    Ok(Plan::Lists { lists, is_exact, is_filtered: !params.is_empty() })
 }
 
 /// The first call that a query would make; `None` when it makes none.
@@ -204,18 +252,25 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
                 let page = fetch(api, request, &one).await?;
                 let found = page.records().next();
                 // A deleted record's stub is no row of a live query.
-                if let Some(raw) = found.filter(|raw| text_at(raw, "/deleted").as_deref() != Some("true")) {
+                if let Some(raw) = found.filter(|raw| !is_gone(base, raw)) {
                     let jobs = tables.record(base, raw, Stamp::default())?;
                     tables.read_on(api, jobs, sink).await?;
                 }
                 sink.page(tables.page(None)).await?;
             }
         }
-        Plan::Lists { lists, is_exact } => {
+        Plan::Lists { lists, is_exact, is_filtered } => {
             let mut left = scan.limit.filter(|_| is_exact);
             for (base, request) in lists {
                 let mut pager = Pager::new(shape(base), request);
-                while let Some(page) = pager.next_page(api).await? {
+                loop {
+                    let page = match pager.next_page(api).await {
+                        Ok(Some(page)) => page,
+                        Ok(None) => break,
+                        // The list is there (that would be a 404); what the filter names is not.
+                        Err(SyncError::NotFound { status: 400, .. }) if is_filtered => break,
+                        Err(error) => return Err(error),
+                    };
                     full::fill(api, &mut tables, base, &page, sink).await?;
                     let rows = tables.row_count() as u64;
                     sink.page(tables.page(None)).await?;

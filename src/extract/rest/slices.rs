@@ -124,7 +124,18 @@ pub async fn read(
         start(api, base, &plan, &mut open, &mut calls, workers);
         let Some(done) = calls.join_next().await else { return Ok(()) };
         let (asked, page) = done.map_err(|_| SyncError::internal("a call was stopped from inside"))?;
-        let page = page?;
+        let page = match page {
+            Ok(page) => page,
+            // The record that the next page was to begin after was deleted meanwhile: its time still says where.
+            Err(SyncError::CursorExpired { .. }) if asked.after.is_some() => {
+                let same = |s: &&mut Slice| s.in_flight && s.asked_hi == asked.asked_hi && s.after == asked.after;
+                if let Some(slice) = open.iter_mut().find(same) {
+                    *slice = Slice { asked_hi: slice.hi, after: None, in_flight: false, ..slice.clone() };
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         guard.check(&page, page.next.as_deref(), api.account().policy.max_pages)?;
         progress.see(base, &page);
         shrink(&mut open, &asked, &page, cursor);

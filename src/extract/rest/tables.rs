@@ -7,7 +7,7 @@
 
 use super::pages::{Pager, Shape};
 use super::raw::{at, at_path, elements, text_at};
-use super::request::{fill_path, key_text};
+use super::request::{key_text, listing};
 use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell, CompleteParent};
 use crate::extract::record::{About, RecordParser};
@@ -16,9 +16,10 @@ use crate::extract::{Output, Page};
 use crate::http::{ApiClient, Request};
 use crate::manifest::{field_path, Collection, Deletes, Pages, Parent, Source};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Between the parts of a child's key in [`CompleteParent`].
-pub const KEY_SEPARATOR: char = '\u{1f}';
+pub const KEY_SEPARATOR: char = ',';
 
 /// Rows beyond this are handed over before the rest of a parent's children is read, in bytes.
 const FLUSH_BYTES: usize = 4 << 20;
@@ -53,6 +54,8 @@ pub struct Tables<'r> {
     report_complete: bool,
     /// The only tables that a listing fills for now.
     only_these: Option<Vec<usize>>,
+    /// Rows of which a newer state was given already: what comes later in a stream of newest changes is older.
+    seen: Option<HashSet<u128>>,
     pub notes: Vec<String>,
 }
 
@@ -96,6 +99,7 @@ impl<'r> Tables<'r> {
             tables: outputs.iter().map(table).collect(),
             report_complete,
             only_these: None,
+            seen: None,
             notes: Vec::new(),
         }
     }
@@ -103,6 +107,11 @@ impl<'r> Tables<'r> {
     /// Lets listings fill these tables only, or all again.
     pub fn limit_to(&mut self, tables: Option<Vec<usize>>) {
         self.only_these = tables;
+    }
+
+    /// From now on, or no longer, the first row of a key is its newest, and others of that key are passed over.
+    pub fn newest_come_first(&mut self, yes: bool) {
+        self.seen = yes.then(HashSet::new);
     }
 
     pub fn output(&self, table: usize) -> Option<&'r Output> {
@@ -126,10 +135,27 @@ impl<'r> Tables<'r> {
 
     /// The row of a record of the table's own collection.
     pub fn own(&mut self, table: usize, raw: &str, stamp: Stamp) {
-        if let Some(table) = self.tables.get_mut(table) {
-            let about = About { version: stamp.version, ..gone(stamp) };
-            table.parser.push(&mut table.batch, raw, &about);
+        self.push(table, raw, &About { version: stamp.version, ..gone(stamp) });
+    }
+
+    /// Adds a row. Gives its key, unless the record could not become a row.
+    fn push(&mut self, index: usize, raw: &str, about: &About<'_>) -> Option<String> {
+        let table = self.tables.get_mut(index)?;
+        let batch = &mut table.batch;
+        let (row, arena, misfits) = (batch.rows.len(), batch.arena.len(), batch.misfits);
+        table.parser.push(batch, raw, about);
+        if batch.rows.len() == row {
+            return None;
         }
+        let key = row_key(batch, row, &table.output.key);
+        let hash = || xxhash_rust::xxh3::xxh3_128(format!("{index}\u{0}{key}").as_bytes());
+        if self.seen.as_mut().is_some_and(|seen| !seen.insert(hash())) {
+            batch.rows.truncate(row);
+            batch.cells.truncate(row * batch.width);
+            batch.arena.truncate(arena);
+            batch.misfits = misfits;
+        }
+        Some(key)
     }
 
     /// The rows of `tables` that are inside a record of their parent.
@@ -180,7 +206,7 @@ impl<'r> Tables<'r> {
             match list {
                 Some(list) if !stamp.is_deleted && at(value, &list.more) == Some("true") => {
                     let pages = base.pages.clone().unwrap_or(Pages::None);
-                    let first = super::request::listing(&list.path, &list.params, Some((base, raw)), &pages)?;
+                    let first = listing(&list.path, &list.params, Some((base, raw)), &pages)?;
                     let last = found.last().copied();
                     let job =
                         read_on(first, list.records.clone(), pages, last, raw, parent_key.clone(), stamp, found.len());
@@ -203,17 +229,16 @@ impl<'r> Tables<'r> {
     ) -> Result<ReadOn, SyncError> {
         let collection = &output.collection;
         let pages = collection.pages.clone().or_else(|| base.pages.clone()).unwrap_or(Pages::None);
-        let path = fill_path(parent.path.as_deref().unwrap_or_default(), Some((base, raw)))?;
-        let mut first = Request { target: path, ..Request::default() };
-        first.query.extend(collection.params.iter().chain(&parent.params).map(|(k, v)| (k.clone(), v.clone())));
-        let first = super::pages::sized(first, &pages, None);
+        let params = collection.params.iter().chain(&parent.params).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let first = listing(parent.path.as_deref().unwrap_or_default(), &params, Some((base, raw)), &pages)?;
         let records = if collection.records.is_empty() { base.records.clone() } else { collection.records.clone() };
         Ok(read_on(first, records, pages, None, raw, parent_key, stamp, 0))
     }
 
     /// One child. Gives its key when it became a row of the table.
     fn child(&mut self, table: usize, raw: &str, parent: &str, position: usize, stamp: Stamp) -> Option<String> {
-        let table = self.tables.get_mut(table)?;
+        let index = table;
+        let table = self.tables.get(index)?;
         let belongs = table.only.iter().all(|(path, want)| {
             at_path(raw, path).is_some_and(|value| crate::extract::record::string_of(value) == *want)
         });
@@ -229,10 +254,7 @@ impl<'r> Tables<'r> {
                 Added::Parent(path) => (*column, at_path(parent, path).unwrap_or("null")),
             })
             .collect();
-        let before = table.batch.rows.len();
-        let about = About { version: stamp.version, added: &added, ..gone(stamp) };
-        table.parser.push(&mut table.batch, raw, &about);
-        (table.batch.rows.len() > before).then(|| row_key(&table.batch, before, &table.output.key))
+        self.push(index, raw, &About { version: stamp.version, added: &added, ..gone(stamp) })
     }
 
     /// All children of a parent are known: others of it are gone.
