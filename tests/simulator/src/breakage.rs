@@ -24,16 +24,26 @@ pub fn replacement(app: &str, fault: &Fault) -> Option<Reply> {
         }
         Kind::Html => {
             let page = "<!DOCTYPE html>\n<html><head><title>Down for maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n";
-            Reply::empty(fault.status.unwrap_or(200)).with("Content-Type", "text/html; charset=utf-8").with_body(fault.body.as_ref().map_or(page.into(), text_of))
+            Reply::empty(fault.status.unwrap_or(200))
+                .with("Content-Type", "text/html; charset=utf-8")
+                .with_body(fault.body.as_ref().map_or(page.into(), text_of))
         }
         Kind::Empty => Reply::json(fault.status.unwrap_or(200), ""),
         Kind::ErrorObject => Reply::json(200, fault.body.as_ref().map_or_else(|| error_body(app, 500), text_of)),
         Kind::DeepJson => {
             let depth = fault.depth.unwrap_or(10_000);
             let list = if app == "stripe" { "data" } else { "records" };
-            Reply::json(200, format!("{{\"object\":\"list\",\"totalSize\":1,\"done\":true,\"has_more\":false,\"{list}\":{}{}}}", "[".repeat(depth), "]".repeat(depth)))
+            Reply::json(
+                200,
+                format!(
+                    "{{\"object\":\"list\",\"totalSize\":1,\"done\":true,\"has_more\":false,\"{list}\":{}{}}}",
+                    "[".repeat(depth),
+                    "]".repeat(depth)
+                ),
+            )
         }
-        Kind::Redirect => Reply::empty(fault.status.unwrap_or(302)).with("Location", fault.location.clone().unwrap_or_else(|| "/".into())),
+        Kind::Redirect => Reply::empty(fault.status.unwrap_or(302))
+            .with("Location", fault.location.clone().unwrap_or_else(|| "/".into())),
         _ => return None,
     };
     for (name, value) in &fault.headers {
@@ -52,7 +62,9 @@ fn error_body(app: &str, status: u16) -> String {
         let (kind, message) = match status {
             401 => ("invalid_request_error", "Invalid API Key provided: sk_test_***"),
             402 => ("card_error", "The card was declined."),
-            403 => ("invalid_request_error", "The provided key does not have the required permissions for this endpoint."),
+            403 => {
+                ("invalid_request_error", "The provided key does not have the required permissions for this endpoint.")
+            }
             429 => ("invalid_request_error", "Request rate limit exceeded."),
             400..=499 => ("invalid_request_error", "The request could not be processed."),
             _ => ("api_error", "An unknown error occurred"),
@@ -71,7 +83,10 @@ fn error_body(app: &str, status: u16) -> String {
         429 => ("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded."),
         503 => ("SERVER_UNAVAILABLE", "Service Unavailable"),
         400..=499 => ("INVALID_QUERY_FILTER_OPERATOR", "The request could not be processed"),
-        _ => ("UNKNOWN_EXCEPTION", "An unexpected error occurred. Please include this ErrorId if you contact support: 1234567890-1 (0)"),
+        _ => (
+            "UNKNOWN_EXCEPTION",
+            "An unexpected error occurred. Please include this ErrorId if you contact support: 1234567890-1 (0)",
+        ),
     };
     format!("[{{\"message\":\"{message}\",\"errorCode\":\"{code}\"}}]")
 }
@@ -172,7 +187,8 @@ async fn write_half(connection: &mut Connection, mut head: Vec<u8>, body: &[u8])
     let _ = connection.write(&head).await;
 }
 
-const OPENING: &[u8] = b"{\"object\":\"list\",\"totalSize\":1,\"done\":true,\"has_more\":false,\"data\":[],\"records\":[";
+const OPENING: &[u8] =
+    b"{\"object\":\"list\",\"totalSize\":1,\"done\":true,\"has_more\":false,\"data\":[],\"records\":[";
 
 /// A small gzip body that grows to `megabytes` of JSON white space when unpacked.
 async fn send_bomb(connection: &mut Connection, megabytes: u64) -> usize {

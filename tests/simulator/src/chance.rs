@@ -7,7 +7,8 @@ pub struct Chance(u64);
 impl Chance {
     /// A generator for one purpose: `salt` keeps the draws of different purposes apart.
     pub fn new(seed: u64, salt: &str) -> Chance {
-        let hash = salt.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            salt.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         Chance(seed ^ hash)
     }
 

@@ -79,7 +79,11 @@ fn route(world: &World, request: &Request, parts: &[&str]) -> Answer {
         }
         ("POST", ["clock"]) => {
             let body = body_of(request)?;
-            clock::set_offset_seconds(body.get("offset_seconds").and_then(Value::as_i64).ok_or_else(|| bad("offset_seconds must be a whole number"))?);
+            clock::set_offset_seconds(
+                body.get("offset_seconds")
+                    .and_then(Value::as_i64)
+                    .ok_or_else(|| bad("offset_seconds must be a whole number"))?,
+            );
             Ok(json!({"offset_seconds": clock::offset_seconds(), "now_ms": clock::now_ms()}))
         }
         ("GET", ["clock"]) => Ok(json!({"offset_seconds": clock::offset_seconds(), "now_ms": clock::now_ms()})),
@@ -175,11 +179,14 @@ fn salesforce_data(world: &World, request: &Request, rest: &[&str]) -> Answer {
         due_ms: (config.late_visibility_ms > 0).then(|| clock::now_ms() + config.late_visibility_ms),
     };
     let mut org = world.salesforce();
-    let place = |org: &salesforce::Salesforce, name: &str| org.place(name).ok_or((404, format!("there is no collection {name}")));
+    let place = |org: &salesforce::Salesforce, name: &str| {
+        org.place(name).ok_or((404, format!("there is no collection {name}")))
+    };
     match (request.method.as_str(), rest) {
         ("POST", ["seed"]) => {
             let mut body = body_of(request)?;
-            let number = |body: &mut Map<String, Value>, name: &str| body.remove(name).and_then(|v| v.as_u64()).unwrap_or(0);
+            let number =
+                |body: &mut Map<String, Value>, name: &str| body.remove(name).and_then(|v| v.as_u64()).unwrap_or(0);
             let options = salesforce::SeedOptions {
                 until_s: until(&mut body),
                 ties: number(&mut body, "ties"),
@@ -192,7 +199,9 @@ fn salesforce_data(world: &World, request: &Request, rest: &[&str]) -> Answer {
             org.tokens.expire_all();
             Ok(json!({"ok": true}))
         }
-        ("GET", ["tokens"]) => Ok(json!({"granted": org.tokens.granted, "refresh_token": org.tokens.current_refresh_token(&config), "family_is_dead": org.tokens.family_is_dead()})),
+        ("GET", ["tokens"]) => Ok(
+            json!({"granted": org.tokens.granted, "refresh_token": org.tokens.current_refresh_token(&config), "family_is_dead": org.tokens.family_is_dead()}),
+        ),
         ("DELETE", ["cursors"]) => {
             org.drop_cursors();
             Ok(json!({"ok": true}))
@@ -260,7 +269,9 @@ fn ledger(world: &World, request: &Request, app: &str, name: &str) -> Reply {
     let text = if app == "salesforce" {
         let org = world.salesforce();
         let with_gone = request.param("gone").is_some_and(|v| v == "true");
-        org.place(name).map(|at| org.ledger(at, with_records, with_gone)).ok_or(format!("there is no collection {name}"))
+        org.place(name)
+            .map(|at| org.ledger(at, with_records, with_gone))
+            .ok_or(format!("there is no collection {name}"))
     } else {
         world.stripe().account(request.param("account").as_deref()).ledger(name, with_records)
     };

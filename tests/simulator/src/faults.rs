@@ -152,7 +152,15 @@ impl Faults {
 
     pub fn set_chaos(&mut self, mut chaos: Chaos) {
         if chaos.kinds.is_empty() {
-            chaos.kinds = vec![Kind::Status, Kind::ResetBefore, Kind::ResetHeaders, Kind::ResetBody, Kind::Truncate, Kind::TruncateJson, Kind::ChunkError];
+            chaos.kinds = vec![
+                Kind::Status,
+                Kind::ResetBefore,
+                Kind::ResetHeaders,
+                Kind::ResetBody,
+                Kind::Truncate,
+                Kind::TruncateJson,
+                Kind::ChunkError,
+            ];
         }
         let chance = Chance::new(chaos.seed, "chaos");
         self.chaos = (chaos.rate > 0.0).then_some((chaos, chance));
@@ -165,7 +173,8 @@ impl Faults {
 
     /// Whether pages must be remembered because a fault may repeat them.
     pub fn repeats_pages(&self, app: &str) -> bool {
-        self.list.iter().any(|f| f.kind.repeats_a_page(app)) || self.chaos.iter().any(|(c, _)| c.kinds.iter().any(|k| k.repeats_a_page(app)))
+        self.list.iter().any(|f| f.kind.repeats_a_page(app))
+            || self.chaos.iter().any(|(c, _)| c.kinds.iter().any(|k| k.repeats_a_page(app)))
     }
 
     /// The fault this request meets. `has_earlier_page` tells whether its listing already sent one.
@@ -195,7 +204,8 @@ impl Faults {
         }
         chaos.hits += 1;
         let status = [500, 502, 503, 504, 429][(choice / 64 % 5) as usize];
-        serde_json::from_value(json!({"kind": kind, "status": if kind == Kind::Status { Some(status) } else { None }})).ok()
+        serde_json::from_value(json!({"kind": kind, "status": if kind == Kind::Status { Some(status) } else { None }}))
+            .ok()
     }
 
     pub fn report(&self) -> Value {

@@ -130,7 +130,10 @@ pub fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (bytes[at], hex) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -189,7 +192,11 @@ impl Reply {
             Some(_) => {}
             None => head.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         }
-        head.extend_from_slice(if close { b"Connection: close\r\n\r\n" as &[u8] } else { b"Connection: keep-alive\r\n\r\n" });
+        head.extend_from_slice(if close {
+            b"Connection: close\r\n\r\n" as &[u8]
+        } else {
+            b"Connection: keep-alive\r\n\r\n"
+        });
         head
     }
 }
@@ -282,7 +289,8 @@ impl Connection {
             };
             let line = String::from_utf8_lossy(&self.unread[..line_end]).into_owned();
             self.unread.drain(..line_end + 2);
-            let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16).map_err(io::Error::other)?;
+            let size =
+                usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16).map_err(io::Error::other)?;
             if body.len() + size > MAX_BODY_BYTES {
                 return Err(io::Error::other("request body too long"));
             }
@@ -346,6 +354,11 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Request, usize, BodyLength)>> 
     };
     let length = request.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
     let chunked = request.header("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"));
-    let wants_close = request.wants_close || request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-    Ok(Some((Request { wants_close, ..request }, used, if chunked { BodyLength::Chunked } else { BodyLength::Bytes(length) })))
+    let wants_close =
+        request.wants_close || request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+    Ok(Some((
+        Request { wants_close, ..request },
+        used,
+        if chunked { BodyLength::Chunked } else { BodyLength::Bytes(length) },
+    )))
 }

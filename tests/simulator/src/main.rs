@@ -62,7 +62,9 @@ fn parse_args() -> Result<Args, String> {
         };
         let number = || value.parse::<u64>().map_err(|_| format!("{name} must be a number"));
         match name.as_str() {
-            "--port-base" => args.port_base = u16::try_from(number()?).map_err(|_| "--port-base is too big".to_string())?,
+            "--port-base" => {
+                args.port_base = u16::try_from(number()?).map_err(|_| "--port-base is too big".to_string())?
+            }
             "--seed" => args.seed = number()?,
             "--ca-file" => args.ca_file = Some(value),
             "--stop-after-seconds" => args.stop_after = number()?,
@@ -74,7 +76,8 @@ fn parse_args() -> Result<Args, String> {
 
 async fn listen(base: u16, offset: u16) -> Fallible<(TcpListener, String)> {
     let port = if base == 0 { 0 } else { base + offset };
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|e| format!("cannot listen on port {port}: {e}"))?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", port)).await.map_err(|e| format!("cannot listen on port {port}: {e}"))?;
     let address = listener.local_addr()?.to_string();
     Ok((listener, address))
 }

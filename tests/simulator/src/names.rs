@@ -4,20 +4,74 @@
 use crate::chance::Chance;
 
 const FIRST_WORDS: [&str; 24] = [
-    "Alder", "Birch", "Cobalt", "Delta", "Ember", "Falcon", "Granite", "Harbor", "Indigo", "Juniper", "Keystone", "Lumen", "Meridian",
-    "Northwind", "Onyx", "Pioneer", "Quartz", "Ridge", "Summit", "Tidewater", "Umber", "Vertex", "Willow", "Zenith",
+    "Alder",
+    "Birch",
+    "Cobalt",
+    "Delta",
+    "Ember",
+    "Falcon",
+    "Granite",
+    "Harbor",
+    "Indigo",
+    "Juniper",
+    "Keystone",
+    "Lumen",
+    "Meridian",
+    "Northwind",
+    "Onyx",
+    "Pioneer",
+    "Quartz",
+    "Ridge",
+    "Summit",
+    "Tidewater",
+    "Umber",
+    "Vertex",
+    "Willow",
+    "Zenith",
 ];
 const SECOND_WORDS: [&str; 16] = [
-    "Logistics", "Foods", "Robotics", "Health", "Energy", "Media", "Systems", "Textiles", "Analytics", "Marine", "Optics", "Paper", "Tools",
-    "Travel", "Water", "Works",
+    "Logistics",
+    "Foods",
+    "Robotics",
+    "Health",
+    "Energy",
+    "Media",
+    "Systems",
+    "Textiles",
+    "Analytics",
+    "Marine",
+    "Optics",
+    "Paper",
+    "Tools",
+    "Travel",
+    "Water",
+    "Works",
 ];
 const FIRST_NAMES: [&str; 24] = [
-    "Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farah", "Grace", "Hugo", "Ines", "Jonas", "Kavya", "Liam", "Maya", "Noah", "Olga", "Pedro",
-    "Quinn", "Rosa", "Søren", "Tariq", "Uma", "Viktor", "Wen", "Zoë",
+    "Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farah", "Grace", "Hugo", "Ines", "Jonas", "Kavya", "Liam", "Maya",
+    "Noah", "Olga", "Pedro", "Quinn", "Rosa", "Søren", "Tariq", "Uma", "Viktor", "Wen", "Zoë",
 ];
 const LAST_NAMES: [&str; 20] = [
-    "Andersen", "Bauer", "Castillo", "Duarte", "Evans", "Fischer", "García", "Hughes", "Ito", "Jensen", "Kowalski", "Lindqvist", "Moreau",
-    "Nakamura", "O'Brien", "Petrov", "Rossi", "Silva", "Tanaka", "Weber",
+    "Andersen",
+    "Bauer",
+    "Castillo",
+    "Duarte",
+    "Evans",
+    "Fischer",
+    "García",
+    "Hughes",
+    "Ito",
+    "Jensen",
+    "Kowalski",
+    "Lindqvist",
+    "Moreau",
+    "Nakamura",
+    "O'Brien",
+    "Petrov",
+    "Rossi",
+    "Silva",
+    "Tanaka",
+    "Weber",
 ];
 /// Town, state, postal code, country, latitude, longitude.
 pub const TOWNS: [(&str, &str, &str, &str, f64, f64); 10] = [
@@ -32,7 +86,16 @@ pub const TOWNS: [(&str, &str, &str, &str, f64, f64); 10] = [
     ("Tokyo", "Tokyo", "100-0001", "JP", 35.685_2, 139.752_8),
     ("Sydney", "NSW", "2000", "AU", -33.868_8, 151.209_3),
 ];
-const STREETS: [&str; 8] = ["Market Street", "Mill Lane", "Hauptstraße", "King Street", "Rua Augusta", "Rue de Rivoli", "Harbour Road", "Oak Avenue"];
+const STREETS: [&str; 8] = [
+    "Market Street",
+    "Mill Lane",
+    "Hauptstraße",
+    "King Street",
+    "Rua Augusta",
+    "Rue de Rivoli",
+    "Harbour Road",
+    "Oak Avenue",
+];
 
 /// The name of company number `i`.
 pub fn company(i: u64) -> String {
@@ -68,8 +131,34 @@ pub fn street(chance: &mut Chance) -> String {
 /// A sentence or two about nothing, of about `words` words.
 pub fn prose(chance: &mut Chance, words: usize) -> String {
     const WORDS: [&str; 28] = [
-        "the", "customer", "asked", "for", "a", "new", "quote", "after", "our", "last", "call", "and", "wants", "delivery", "before", "end",
-        "of", "quarter", "with", "extended", "support", "in", "two", "regions", "while", "procurement", "reviews", "terms",
+        "the",
+        "customer",
+        "asked",
+        "for",
+        "a",
+        "new",
+        "quote",
+        "after",
+        "our",
+        "last",
+        "call",
+        "and",
+        "wants",
+        "delivery",
+        "before",
+        "end",
+        "of",
+        "quarter",
+        "with",
+        "extended",
+        "support",
+        "in",
+        "two",
+        "regions",
+        "while",
+        "procurement",
+        "reviews",
+        "terms",
     ];
     let mut text = String::new();
     for n in 0..words {

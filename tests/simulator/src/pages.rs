@@ -38,7 +38,8 @@ pub fn locator(path: &str) -> Option<(&str, &str)> {
 
 /// Changes the records of a good page as the fault says; other replies stay as they are.
 pub fn alter(app: &str, fault: &Fault, request: &Request, reply: &mut Reply) {
-    let relevant = matches!(fault.kind, Kind::EmptyPage | Kind::Shuffle | Kind::BadRecord | Kind::RawField | Kind::DuplicatePage);
+    let relevant =
+        matches!(fault.kind, Kind::EmptyPage | Kind::Shuffle | Kind::BadRecord | Kind::RawField | Kind::DuplicatePage);
     if !relevant || reply.status != 200 {
         return;
     }

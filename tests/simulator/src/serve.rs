@@ -31,7 +31,12 @@ pub async fn serve(world: Arc<World>, app: &'static str, mut connection: Connect
     let _ = connection.stream.shutdown().await;
 }
 
-async fn serve_one(world: &World, app: &'static str, connection: &mut Connection, request: &Request) -> std::io::Result<Next> {
+async fn serve_one(
+    world: &World,
+    app: &'static str,
+    connection: &mut Connection,
+    request: &Request,
+) -> std::io::Result<Next> {
     let traffic = world.traffic(app);
     let n = traffic.log.lock().unwrap().begin(request);
     let config = traffic.config();

@@ -31,7 +31,14 @@ pub struct Table<R> {
 
 impl<R> Default for Table<R> {
     fn default() -> Self {
-        Table { rows: Vec::new(), ids: BTreeMap::new(), order: Order::new(), keyed: HashMap::new(), pending: VecDeque::new(), overlay: HashMap::new() }
+        Table {
+            rows: Vec::new(),
+            ids: BTreeMap::new(),
+            order: Order::new(),
+            keyed: HashMap::new(),
+            pending: VecDeque::new(),
+            overlay: HashMap::new(),
+        }
     }
 }
 
@@ -90,7 +97,8 @@ impl<R: Row> Table<R> {
         if self.pending.is_empty() {
             return;
         }
-        let (due, later): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.pending).into_iter().partition(|(at, ..)| *at <= now_ms);
+        let (due, later): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|(at, ..)| *at <= now_ms);
         self.pending = later;
         for (_, slot, row) in due {
             if !self.pending.iter().any(|(_, s, _)| *s == slot) {
@@ -136,7 +144,10 @@ impl<R: Row> Table<R> {
             Some(id) => Bound::Excluded(id),
             None => Bound::Unbounded,
         };
-        self.ids.range::<str, _>((from, Bound::Unbounded)).map(|(_, slot)| *slot).filter(|slot| self.rows[*slot as usize].is_some())
+        self.ids
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(|(_, slot)| *slot)
+            .filter(|slot| self.rows[*slot as usize].is_some())
     }
 
     /// Slots of the listed rows in ascending order within `from..=to`.

@@ -61,9 +61,10 @@ impl Salesforce {
                             (Reply::json(200, self.job_info(call, &job).to_string()), true)
                         }
                     }
-                    ("DELETE", []) if matches!(job.state, "UploadComplete" | "InProgress") => {
-                        (refuse(400, "INVALIDJOBSTATE", "Job must be completed, aborted or failed before it is deleted"), true)
-                    }
+                    ("DELETE", []) if matches!(job.state, "UploadComplete" | "InProgress") => (
+                        refuse(400, "INVALIDJOBSTATE", "Job must be completed, aborted or failed before it is deleted"),
+                        true,
+                    ),
                     ("DELETE", []) => (Reply::empty(204), false),
                     _ => (super::not_found(), true),
                 };
@@ -95,14 +96,22 @@ impl Salesforce {
         };
         let object = &self.objects[found.object];
         if object.name.ends_with("Tag") {
-            return refuse(400, "INVALIDENTITY", &format!("Entity '{}' is not supported by the Bulk API.", object.name));
+            return refuse(
+                400,
+                "INVALIDENTITY",
+                &format!("Entity '{}' is not supported by the Bulk API.", object.name),
+            );
         }
         for field in found.places.iter().map(|at| &object.fields[*at]) {
             if field.is_compound() {
                 return refuse(400, "FUNCTIONALITY_NOT_ENABLED", "Selecting compound data not supported in Bulk Query");
             }
             if field.kind == "base64" {
-                return refuse(400, "FUNCTIONALITY_NOT_ENABLED", &format!("Binary field '{}' not supported in Bulk Query", field.name));
+                return refuse(
+                    400,
+                    "FUNCTIONALITY_NOT_ENABLED",
+                    &format!("Binary field '{}' not supported in Bulk Query", field.name),
+                );
             }
         }
         let delimiter = match asked["columnDelimiter"].as_str().unwrap_or("COMMA") {
@@ -187,13 +196,18 @@ impl Job {
         }
         let offset = match call.request.param("locator") {
             None => 0,
-            Some(locator) => match locator.strip_prefix("MT").and_then(|o| o.parse::<usize>().ok()).filter(|o| *o <= self.records.len()) {
+            Some(locator) => match locator
+                .strip_prefix("MT")
+                .and_then(|o| o.parse::<usize>().ok())
+                .filter(|o| *o <= self.records.len())
+            {
                 Some(offset) => offset,
                 None => return refuse(400, "INVALIDLOCATOR", "The locator is invalid"),
             },
         };
         let cap = if call.config.bulk_page_size > 0 { call.config.bulk_page_size } else { 250_000 };
-        let asked = call.request.param("maxRecords").and_then(|m| m.parse::<usize>().ok()).filter(|m| *m > 0).unwrap_or(cap);
+        let asked =
+            call.request.param("maxRecords").and_then(|m| m.parse::<usize>().ok()).filter(|m| *m > 0).unwrap_or(cap);
         let end = (offset + asked.min(cap)).min(self.records.len());
         let mut csv = String::new();
         let names: Vec<String> = self.places.iter().map(|at| format!("\"{}\"", object.fields[*at].name)).collect();

@@ -20,7 +20,10 @@ fn label(name: &str) -> String {
 }
 
 fn is_read_only(object: &Object) -> bool {
-    matches!(object.name.as_str(), "OpportunityFieldHistory" | "Name" | "Period" | "OpportunityStage" | "UserLogin" | "CaseSolution")
+    matches!(
+        object.name.as_str(),
+        "OpportunityFieldHistory" | "Name" | "Period" | "OpportunityStage" | "UserLogin" | "CaseSolution"
+    )
 }
 
 /// What the list of objects and describe have in common.
@@ -86,7 +89,10 @@ fn soap_type(kind: &str) -> &'static str {
 }
 
 fn picklist(field: &Field) -> Vec<Value> {
-    super::seed::choices(&field.name).iter().map(|v| json!({"active": true, "defaultValue": false, "label": v, "validFor": null, "value": v})).collect()
+    super::seed::choices(&field.name)
+        .iter()
+        .map(|v| json!({"active": true, "defaultValue": false, "label": v, "validFor": null, "value": v}))
+        .collect()
 }
 
 fn describe_field(object: &Object, field: &Field) -> Value {
@@ -101,7 +107,13 @@ fn describe_field(object: &Object, field: &Field) -> Value {
     let is_text = soap_type(kind) == "xsd:string";
     let is_system = matches!(
         field.name.as_str(),
-        "Id" | "IsDeleted" | "CreatedDate" | "CreatedById" | "LastModifiedDate" | "LastModifiedById" | "SystemModstamp" | "MasterRecordId"
+        "Id" | "IsDeleted"
+            | "CreatedDate"
+            | "CreatedById"
+            | "LastModifiedDate"
+            | "LastModifiedById"
+            | "SystemModstamp"
+            | "MasterRecordId"
     );
     let is_writable = !is_system && !field.is_compound() && !field.calculated && !is_read_only(object);
     let sortable = field.filterable && !field.is_compound() && kind != "base64";

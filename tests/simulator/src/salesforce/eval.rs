@@ -93,7 +93,13 @@ fn want(field: &Field, kind: &Kind, literal: &Literal, op: Op) -> Result<Want, R
         (Kind::Date, Literal::Date(ms)) => Want::Number(*ms as f64),
         (Kind::Instant, _) => return wrong("dateTime and should not be enclosed in quotes"),
         (Kind::Date, _) => return wrong("date and should not be enclosed in quotes"),
-        (Kind::Number, _) => return wrong(if field.kind == "int" { "int and should not be enclosed in quotes" } else { "double and should not be enclosed in quotes" }),
+        (Kind::Number, _) => {
+            return wrong(if field.kind == "int" {
+                "int and should not be enclosed in quotes"
+            } else {
+                "double and should not be enclosed in quotes"
+            })
+        }
         (Kind::Bool, _) => return wrong("boolean and should not be enclosed in quotes"),
         _ => return wrong("string and should be enclosed in quotes"),
     })
@@ -210,10 +216,15 @@ fn narrow(bound: &Bound, stamp_at: usize, id_at: usize, range: &mut Range) {
                 _ => {}
             }
         }
-        Bound::Compare { at, op: Op::Gt, want: Want::Text(id), .. } if *at == id_at => range.after_id = Some(id.clone()),
-        Bound::Compare { at, op: Op::Eq, want: Want::Text(id), .. } if *at == id_at => range.ids = Some(vec![id.clone()]),
+        Bound::Compare { at, op: Op::Gt, want: Want::Text(id), .. } if *at == id_at => {
+            range.after_id = Some(id.clone())
+        }
+        Bound::Compare { at, op: Op::Eq, want: Want::Text(id), .. } if *at == id_at => {
+            range.ids = Some(vec![id.clone()])
+        }
         Bound::In { at, negated: false, set, .. } if *at == id_at => {
-            range.ids = Some(set.iter().filter_map(|w| if let Want::Text(id) = w { Some(id.clone()) } else { None }).collect());
+            range.ids =
+                Some(set.iter().filter_map(|w| if let Want::Text(id) = w { Some(id.clone()) } else { None }).collect());
         }
         _ => {}
     }
@@ -235,7 +246,9 @@ pub fn run(object: &Object, query: &Query, with_deleted: bool) -> Result<Vec<u32
     }
     let table = &object.table;
     let is_found = |slot: &u32| {
-        table.at(*slot).is_some_and(|record| (with_deleted || !record.is_deleted) && bound.as_ref().is_none_or(|b| holds(b, record)))
+        table.at(*slot).is_some_and(|record| {
+            (with_deleted || !record.is_deleted) && bound.as_ref().is_none_or(|b| holds(b, record))
+        })
     };
     let by_id = order.is_empty() || (order.len() == 1 && order[0].0 == id_at && !order[0].1);
     let by_stamp = order.len() == 1 && order[0].0 == stamp_at && !order[0].1;
@@ -283,7 +296,11 @@ fn sort(object: &Object, slots: &mut Vec<u32>, order: &[(usize, bool, bool)], id
         .iter()
         .filter_map(|slot| {
             let record = object.table.at(*slot)?;
-            let keys = order.iter().filter(|(at, ..)| *at != id_at || order.len() > 1).map(|(at, ..)| key(record, *at)).collect();
+            let keys = order
+                .iter()
+                .filter(|(at, ..)| *at != id_at || order.len() > 1)
+                .map(|(at, ..)| key(record, *at))
+                .collect();
             Some((keys, record.id(), *slot))
         })
         .collect();
@@ -298,14 +315,22 @@ fn sort(object: &Object, slots: &mut Vec<u32>, order: &[(usize, bool, bool)], id
                 (Some(_), None) => Ordering::Greater,
                 (Some(a), Some(b)) => {
                     let ordering = a.partial_cmp(b).unwrap_or(Ordering::Equal);
-                    if *descending { ordering.reverse() } else { ordering }
+                    if *descending {
+                        ordering.reverse()
+                    } else {
+                        ordering
+                    }
                 }
             };
             if ordering != Ordering::Equal {
                 return ordering;
             }
         }
-        if id_descends { b_id.cmp(a_id) } else { a_id.cmp(b_id) }
+        if id_descends {
+            b_id.cmp(a_id)
+        } else {
+            a_id.cmp(b_id)
+        }
     });
     *slots = keyed.into_iter().map(|(.., slot)| slot).collect();
 }

@@ -95,7 +95,9 @@ impl Salesforce {
 
     pub fn answer(&mut self, request: &Request, config: &Config, over_rate: bool, calls: u64) -> Reply {
         if request.path.len() + request.query.len() + 1 > config.uri_limit {
-            return Reply::empty(414).with("Content-Type", "text/html;charset=iso-8859-1").html("<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>");
+            return Reply::empty(414)
+                .with("Content-Type", "text/html;charset=iso-8859-1")
+                .html("<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>");
         }
         if request.path == "/services/oauth2/token" {
             return self.tokens.token(request, config);
@@ -104,7 +106,9 @@ impl Salesforce {
         if path == "/services/data" {
             return Reply::json(200, versions());
         }
-        let Some((version, resource)) = path.strip_prefix("/services/data/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) else {
+        let Some((version, resource)) =
+            path.strip_prefix("/services/data/").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        else {
             return not_found();
         };
         if !is_version(version) {
@@ -118,7 +122,14 @@ impl Salesforce {
         reply.with("Sforce-Limit-Info", format!("api-usage={calls}/{quota}"))
     }
 
-    fn answer_data(&mut self, call: &Call<'_>, resource: &str, credential: Credential, over_rate: bool, calls: u64) -> Reply {
+    fn answer_data(
+        &mut self,
+        call: &Call<'_>,
+        resource: &str,
+        credential: Credential,
+        over_rate: bool,
+        calls: u64,
+    ) -> Reply {
         if credential != Credential::Valid {
             return refuse(401, "INVALID_SESSION_ID", "Session expired or invalid").with("WWW-Authenticate", "Token");
         }
@@ -126,7 +137,11 @@ impl Salesforce {
             return refuse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
         }
         if over_rate {
-            return refuse(429, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.");
+            return refuse(
+                429,
+                "REQUEST_LIMIT_EXCEEDED",
+                "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
+            );
         }
         let now = clock::now_ms();
         for object in &mut self.objects {
@@ -136,7 +151,13 @@ impl Salesforce {
         let is_get = matches!(call.request.method.as_str(), "GET" | "HEAD");
         match parts.as_slice() {
             ["jobs", "query", rest @ ..] => return self.bulk(call, rest),
-            _ if !is_get => return refuse(405, "METHOD_NOT_ALLOWED", &format!("HTTP Method '{}' not allowed. Allowed are HEAD,GET", call.request.method)),
+            _ if !is_get => {
+                return refuse(
+                    405,
+                    "METHOD_NOT_ALLOWED",
+                    &format!("HTTP Method '{}' not allowed. Allowed are HEAD,GET", call.request.method),
+                )
+            }
             _ => {}
         }
         match parts.as_slice() {
@@ -188,8 +209,13 @@ impl Salesforce {
         }
         if let Some(field) = field {
             use base64::Engine;
-            let blob = object.visible(field).filter(|at| object.fields[*at].kind == "base64").map(|at| record.value(at).trim_matches('"').to_string());
-            let Some(bytes) = blob.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()) else { return not_found() };
+            let blob = object
+                .visible(field)
+                .filter(|at| object.fields[*at].kind == "base64")
+                .map(|at| record.value(at).trim_matches('"').to_string());
+            let Some(bytes) = blob.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()) else {
+                return not_found();
+            };
             return Reply { body: bytes, ..Reply::empty(200).with("Content-Type", "application/octet-stream") };
         }
         let wanted = call.request.param("fields");
@@ -221,7 +247,13 @@ impl Salesforce {
         let stamp_at = object.place(object.stamp_field()).unwrap_or(0);
         for record in object.table.iter_latest() {
             use std::fmt::Write;
-            let _ = write!(text, "{comma}\n{{\"id\":\"{}\",\"version\":{},\"deleted\":{}", record.id(), record.value(stamp_at), record.is_deleted);
+            let _ = write!(
+                text,
+                "{comma}\n{{\"id\":\"{}\",\"version\":{},\"deleted\":{}",
+                record.id(),
+                record.value(stamp_at),
+                record.is_deleted
+            );
             if with_records {
                 text.push_str(",\"record\":");
                 text.push_str(&record.render(object));
@@ -231,7 +263,9 @@ impl Salesforce {
         }
         if with_gone {
             for (_, id) in object.deletions.iter().filter(|(_, id)| object.table.latest(id).is_none()) {
-                text.push_str(&format!("{comma}\n{{\"id\":\"{id}\",\"version\":null,\"deleted\":true,\"gone\":true,\"record\":null}}"));
+                text.push_str(&format!(
+                    "{comma}\n{{\"id\":\"{id}\",\"version\":null,\"deleted\":true,\"gone\":true,\"record\":null}}"
+                ));
                 comma = ",";
             }
         }
@@ -242,7 +276,12 @@ impl Salesforce {
     /// The ids of the accounts there truly are: customers of the other app may belong to them.
     pub fn account_ids(&self) -> Vec<String> {
         let accounts = self.place("Account").map(|at| &self.objects[at].table);
-        accounts.into_iter().flat_map(|t| t.iter_latest()).filter(|r| !r.is_deleted).map(|r| r.id().to_string()).collect()
+        accounts
+            .into_iter()
+            .flat_map(|t| t.iter_latest())
+            .filter(|r| !r.is_deleted)
+            .map(|r| r.id().to_string())
+            .collect()
     }
 
     /// Forgets all query cursors, as the app does when they are old.
@@ -252,9 +291,9 @@ impl Salesforce {
 }
 
 fn is_version(text: &str) -> bool {
-    text.strip_prefix('v').and_then(|v| v.split_once('.')).is_some_and(|(a, b)| {
-        !a.is_empty() && !b.is_empty() && a.bytes().chain(b.bytes()).all(|c| c.is_ascii_digit())
-    })
+    text.strip_prefix('v')
+        .and_then(|v| v.split_once('.'))
+        .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty() && a.bytes().chain(b.bytes()).all(|c| c.is_ascii_digit()))
 }
 
 fn versions() -> String {

@@ -47,13 +47,22 @@ impl Credential {
 
 impl Tokens {
     pub fn new(seed: u64) -> Tokens {
-        Tokens { chance: Chance::new(seed, "tokens"), access: HashMap::new(), rotated: None, used: Vec::new(), family_is_dead: false, granted: 0 }
+        Tokens {
+            chance: Chance::new(seed, "tokens"),
+            access: HashMap::new(),
+            rotated: None,
+            used: Vec::new(),
+            family_is_dead: false,
+            granted: 0,
+        }
     }
 
     /// Judges the `Authorization` header.
     pub fn check(&self, request: &Request, config: &Config) -> Credential {
         let Some(header) = request.header("authorization") else { return Credential::None };
-        let Some(token) = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("OAuth ")) else { return Credential::Wrong };
+        let Some(token) = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("OAuth ")) else {
+            return Credential::Wrong;
+        };
         if !config.session_id.is_empty() && token == config.session_id {
             return Credential::Valid;
         }
@@ -126,7 +135,13 @@ impl Tokens {
             "" => Err(("invalid_request", "grant_type is required".to_string())),
             _ => Err(("unsupported_grant_type", "grant type not supported".to_string())),
         };
-        let outcome = outcome.and_then(|()| if config.user_inactive { Err(("inactive_user", "user is inactive".to_string())) } else { Ok(()) });
+        let outcome = outcome.and_then(|()| {
+            if config.user_inactive {
+                Err(("inactive_user", "user is inactive".to_string()))
+            } else {
+                Ok(())
+            }
+        });
         if let Err((error, description)) = outcome {
             return refuse(error, &description);
         }
@@ -165,13 +180,19 @@ impl Tokens {
 }
 
 fn refuse(error: &str, description: &str) -> Reply {
-    Reply { credential: "wrong", ..Reply::json(400, json!({"error": error, "error_description": description}).to_string()) }
+    Reply {
+        credential: "wrong",
+        ..Reply::json(400, json!({"error": error, "error_description": description}).to_string())
+    }
 }
 
 /// Client id and secret of a Basic header.
 fn basic_client(request: &Request) -> Vec<(String, String)> {
-    let decoded = request.header("authorization").and_then(|h| h.strip_prefix("Basic ")).and_then(|b| STANDARD.decode(b).ok());
-    let Some((id, secret)) = decoded.and_then(|d| String::from_utf8(d).ok()).and_then(|t| t.split_once(':').map(|(a, b)| (a.to_string(), b.to_string())))
+    let decoded =
+        request.header("authorization").and_then(|h| h.strip_prefix("Basic ")).and_then(|b| STANDARD.decode(b).ok());
+    let Some((id, secret)) = decoded
+        .and_then(|d| String::from_utf8(d).ok())
+        .and_then(|t| t.split_once(':').map(|(a, b)| (a.to_string(), b.to_string())))
     else {
         return Vec::new();
     };
@@ -183,7 +204,9 @@ fn check_assertion(assertion: &str, config: &Config) -> Result<(), String> {
     let invalid = || "invalid assertion".to_string();
     let parts: Vec<&str> = assertion.split('.').collect();
     let [header, claims, signature] = parts.as_slice() else { return Err(invalid()) };
-    let json_of = |part: &str| -> Option<Value> { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?).ok() };
+    let json_of = |part: &str| -> Option<Value> {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?).ok()
+    };
     let (head, body) = (json_of(header).ok_or_else(invalid)?, json_of(claims).ok_or_else(invalid)?);
     if head["alg"] != "RS256" {
         return Err("algorithm not supported".into());
@@ -200,7 +223,8 @@ fn check_assertion(assertion: &str, config: &Config) -> Result<(), String> {
         return Err("user hasn't approved this consumer".into());
     }
     let audience = body["aud"].as_str().unwrap_or("");
-    let is_ours = ["https://login.salesforce.com", "https://test.salesforce.com"].contains(&audience.trim_end_matches('/'))
+    let is_ours = ["https://login.salesforce.com", "https://test.salesforce.com"]
+        .contains(&audience.trim_end_matches('/'))
         || audience.contains("127.0.0.1")
         || audience.contains("localhost");
     if !is_ours {

@@ -41,7 +41,17 @@ pub struct Found {
 /// Writes a record as REST does: `attributes`, then the fields asked for.
 pub fn render(object: &Object, record: &Record, places: &[usize], version: &str, out: &mut String) {
     let (name, id) = (object.name.as_str(), record.id());
-    for part in ["{\"attributes\":{\"type\":\"", name, "\",\"url\":\"/services/data/", version, "/sobjects/", name, "/", id, "\"}"] {
+    for part in [
+        "{\"attributes\":{\"type\":\"",
+        name,
+        "\",\"url\":\"/services/data/",
+        version,
+        "/sobjects/",
+        name,
+        "/",
+        id,
+        "\"}",
+    ] {
         out.push_str(part);
     }
     for at in places {
@@ -75,7 +85,10 @@ impl Salesforce {
         };
         let object = &self.objects[at];
         if !object.is_queryable {
-            return Err((400, ("INVALID_TYPE_FOR_OPERATION", format!("entity type {} does not support query", object.name))));
+            return Err((
+                400,
+                ("INVALID_TYPE_FOR_OPERATION", format!("entity type {} does not support query", object.name)),
+            ));
         }
         if self.is_denied(object, call.config) {
             return Err((403, ("INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id".to_string())));
@@ -117,7 +130,9 @@ impl Salesforce {
             return Reply::json(200, format!("{{\"totalSize\":{},\"done\":true,\"records\":[]}}", found.slots.len()));
         }
         let asked = call.request.header("sforce-query-options").and_then(|o| {
-            let size = o.split(',').find_map(|part| part.trim().to_ascii_lowercase().strip_prefix("batchsize=").map(str::to_string))?;
+            let size = o
+                .split(',')
+                .find_map(|part| part.trim().to_ascii_lowercase().strip_prefix("batchsize=").map(str::to_string))?;
             size.trim().parse::<usize>().ok()
         });
         let mut batch = asked.unwrap_or(2000).clamp(200, 2000);
@@ -152,12 +167,17 @@ impl Salesforce {
         let end = (offset + cursor.batch).min(total);
         let mut text = format!("{{\"totalSize\":{total},\"done\":{},", end == total);
         if end < total {
-            text.push_str(&format!("\"nextRecordsUrl\":\"/services/data/{}/query/{}-{end}\",", call.version, cursor.id));
+            text.push_str(&format!(
+                "\"nextRecordsUrl\":\"/services/data/{}/query/{}-{end}\",",
+                call.version, cursor.id
+            ));
         }
         text.push_str("\"records\":[");
         let mut is_first = true;
         for slot in &cursor.slots[offset..end] {
-            let Some(record) = object.table.at(*slot).filter(|r| cursor.with_deleted || !r.is_deleted) else { continue };
+            let Some(record) = object.table.at(*slot).filter(|r| cursor.with_deleted || !r.is_deleted) else {
+                continue;
+            };
             if !is_first {
                 text.push(',');
             }

@@ -47,7 +47,8 @@ impl Record {
             ends.push(data.len() as u32);
         }
         let text = |name: &str| object.place(name).and_then(|at| values.get(at)).and_then(Value::as_str).unwrap_or("");
-        let is_deleted = object.place("IsDeleted").and_then(|at| values.get(at)).and_then(Value::as_bool).unwrap_or(false);
+        let is_deleted =
+            object.place("IsDeleted").and_then(|at| values.get(at)).and_then(Value::as_bool).unwrap_or(false);
         Record {
             id: text("Id").into(),
             stamp_ms: clock::parse_instant(text(object.stamp_field())).unwrap_or(0),
@@ -102,7 +103,8 @@ pub fn java_double(number: f64) -> String {
 
 /// Fills the fields that follow from others: the compound addresses, `Name` of a person.
 pub fn derive(object: &Object, values: &mut [Value]) {
-    let by_name = |values: &[Value], name: &str| object.place(name).and_then(|at| values.get(at)).cloned().unwrap_or(Value::Null);
+    let by_name =
+        |values: &[Value], name: &str| object.place(name).and_then(|at| values.get(at)).cloned().unwrap_or(Value::Null);
     for (at, field) in object.fields.iter().enumerate() {
         if field.kind != "address" {
             continue;
@@ -118,7 +120,9 @@ pub fn derive(object: &Object, values: &mut [Value]) {
         let is_empty = address.values().all(Value::is_null);
         values[at] = if is_empty { Value::Null } else { Value::Object(address) };
     }
-    if let (Some(name), true) = (object.place("Name"), object.fields.iter().any(|f| f.compound.as_deref() == Some("Name"))) {
+    if let (Some(name), true) =
+        (object.place("Name"), object.fields.iter().any(|f| f.compound.as_deref() == Some("Name")))
+    {
         let (first, last) = (by_name(values, "FirstName"), by_name(values, "LastName"));
         if let Some(last) = last.as_str() {
             values[name] = Value::String(first.as_str().map_or(last.to_string(), |first| format!("{first} {last}")));
@@ -132,7 +136,14 @@ mod tests {
 
     #[test]
     fn numbers_look_like_the_apis() {
-        for (number, text) in [(0.0, "0.0"), (100.0, "100.0"), (350_000_000.0, "3.5E8"), (1e7, "1.0E7"), (0.000_5, "5.0E-4"), (-37.789, "-37.789")] {
+        for (number, text) in [
+            (0.0, "0.0"),
+            (100.0, "100.0"),
+            (350_000_000.0, "3.5E8"),
+            (1e7, "1.0E7"),
+            (0.000_5, "5.0E-4"),
+            (-37.789, "-37.789"),
+        ] {
             assert_eq!(java_double(number), text);
         }
     }

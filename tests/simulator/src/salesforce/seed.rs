@@ -20,18 +20,66 @@ const TIE: u64 = 25;
 
 /// Referred objects come before those that refer to them.
 const ORDER: [&str; 33] = [
-    "Profile", "UserRole", "User", "Group", "UserLogin", "Period", "OpportunityStage", "Account", "Contact", "Lead", "Campaign", "Product2",
-    "Pricebook2", "PricebookEntry", "Opportunity", "OpportunityLineItem", "OpportunityLineItemSchedule", "OpportunityCompetitor",
-    "OpportunityContactRole", "OpportunityFieldHistory", "Case", "CaseComment", "CaseContactRole", "Solution", "CaseSolution", "Contract",
-    "AccountContactRole", "CampaignMember", "CampaignShare", "Dashboard", "Document", "Event", "Note",
+    "Profile",
+    "UserRole",
+    "User",
+    "Group",
+    "UserLogin",
+    "Period",
+    "OpportunityStage",
+    "Account",
+    "Contact",
+    "Lead",
+    "Campaign",
+    "Product2",
+    "Pricebook2",
+    "PricebookEntry",
+    "Opportunity",
+    "OpportunityLineItem",
+    "OpportunityLineItemSchedule",
+    "OpportunityCompetitor",
+    "OpportunityContactRole",
+    "OpportunityFieldHistory",
+    "Case",
+    "CaseComment",
+    "CaseContactRole",
+    "Solution",
+    "CaseSolution",
+    "Contract",
+    "AccountContactRole",
+    "CampaignMember",
+    "CampaignShare",
+    "Dashboard",
+    "Document",
+    "Event",
+    "Note",
 ];
 
 /// The values of a picklist.
 pub fn choices(field: &str) -> &'static [&'static str] {
     match field {
-        "Industry" => &["Agriculture", "Banking", "Biotechnology", "Education", "Energy", "Healthcare", "Manufacturing", "Retail", "Technology", "Transportation"],
+        "Industry" => &[
+            "Agriculture",
+            "Banking",
+            "Biotechnology",
+            "Education",
+            "Energy",
+            "Healthcare",
+            "Manufacturing",
+            "Retail",
+            "Technology",
+            "Transportation",
+        ],
         "Type" => &["Prospect", "Customer - Direct", "Customer - Channel", "Partner", "Other"],
-        "StageName" => &["Prospecting", "Qualification", "Needs Analysis", "Proposal/Price Quote", "Negotiation/Review", "Closed Won", "Closed Lost"],
+        "StageName" => &[
+            "Prospecting",
+            "Qualification",
+            "Needs Analysis",
+            "Proposal/Price Quote",
+            "Negotiation/Review",
+            "Closed Won",
+            "Closed Lost",
+        ],
         "Status" => &["New", "Working", "Escalated", "Completed", "Closed"],
         "Rating" => &["Hot", "Warm", "Cold"],
         "LeadSource" | "AccountSource" => &["Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other"],
@@ -84,7 +132,9 @@ impl Salesforce {
             let at = self.place(name).ok_or_else(|| format!("there is no collection {name}"))?;
             wanted.push((at, size.as_u64().ok_or_else(|| format!("{name} must be a number of records"))?));
         }
-        wanted.sort_by_key(|(at, _)| ORDER.iter().position(|name| *name == self.objects[*at].name).unwrap_or(ORDER.len()));
+        wanted.sort_by_key(|(at, _)| {
+            ORDER.iter().position(|name| *name == self.objects[*at].name).unwrap_or(ORDER.len())
+        });
         let mut made = Map::new();
         for (at, size) in wanted {
             self.seed_object(at, size, options);
@@ -95,7 +145,8 @@ impl Salesforce {
 
     fn seed_object(&mut self, at: usize, size: u64, options: &Options) {
         let first = self.objects[at].made;
-        let counts: Vec<(String, String, u64)> = self.objects.iter().map(|o| (o.name.clone(), o.key_prefix.clone(), o.made)).collect();
+        let counts: Vec<(String, String, u64)> =
+            self.objects.iter().map(|o| (o.name.clone(), o.key_prefix.clone(), o.made)).collect();
         let mut chance = Chance::new(self.seed.wrapping_add(first), &self.objects[at].name);
         let start = options.until_s - SPAN_DAYS * 86_400;
         let step = (SPAN_DAYS * 86_400) as f64 / (size + 1) as f64;
@@ -113,13 +164,15 @@ impl Salesforce {
                 }
                 .clamp(created_s, options.until_s - 1)
             };
-            let (created, stamp) = (clock::salesforce_instant(created_s * 1000), clock::salesforce_instant(stamp_s * 1000));
+            let (created, stamp) =
+                (clock::salesforce_instant(created_s * 1000), clock::salesforce_instant(stamp_s * 1000));
             let town = chance.below(names::TOWNS.len() as u64) as usize;
             let accounts = counts.iter().find(|(name, ..)| name == "Account").map_or(0, |c| c.2);
             let company = if self.objects[at].name == "Account" { number - 1 } else { chance.below(accounts.max(1)) };
             let object = &self.objects[at];
             let row = Row { object: &object.name, number, index, created: &created, stamp: &stamp, town, company };
-            let mut values: Vec<Value> = object.fields.iter().map(|f| value_of(&row, f, &object.key_prefix, &counts, &mut chance)).collect();
+            let mut values: Vec<Value> =
+                object.fields.iter().map(|f| value_of(&row, f, &object.key_prefix, &counts, &mut chance)).collect();
             if let (Some(place), true) = (object.place("IsDeleted"), chance.percent(options.deleted_percent)) {
                 values[place] = json!(true);
             }
@@ -143,15 +196,28 @@ fn reference(row: &Row<'_>, field: &Field, counts: &[(String, String, u64)], cha
         return filled("Account").map_or(Value::Null, |(_, prefix, _)| json!(record_id(prefix, row.company + 1)));
     }
     let Some((_, prefix, made)) = targets.get(chance.below(targets.len() as u64) as usize) else {
-        return if field.reference_to.iter().any(|to| to == "User") && !field.nillable { json!(super::edit::FIRST_USER) } else { Value::Null };
+        return if field.reference_to.iter().any(|to| to == "User") && !field.nillable {
+            json!(super::edit::FIRST_USER)
+        } else {
+            Value::Null
+        };
     };
-    if field.nillable && (field.name == "ParentId" || field.name == "ParentRoleId" || field.name.starts_with("Converted")) && chance.percent(70) {
+    if field.nillable
+        && (field.name == "ParentId" || field.name == "ParentRoleId" || field.name.starts_with("Converted"))
+        && chance.percent(70)
+    {
         return Value::Null;
     }
     json!(record_id(prefix, 1 + chance.below(*made)))
 }
 
-fn value_of(row: &Row<'_>, field: &Field, prefix: &str, counts: &[(String, String, u64)], chance: &mut Chance) -> Value {
+fn value_of(
+    row: &Row<'_>,
+    field: &Field,
+    prefix: &str,
+    counts: &[(String, String, u64)],
+    chance: &mut Chance,
+) -> Value {
     let name = field.name.as_str();
     match name {
         "Id" => return json!(record_id(prefix, row.number)),
@@ -222,7 +288,9 @@ fn text_of(row: &Row<'_>, name: &str, chance: &mut Chance) -> Value {
             "Account" => names::company(row.company),
             "Opportunity" => format!("{} - {} licences", names::company(row.company), 5 + row.number % 200),
             "User" => format!("{first} {last}"),
-            "Product2" | "PricebookEntry" | "OpportunityLineItem" => format!("{} plan {}", chance.pick(&["Basic", "Team", "Enterprise"]), row.number),
+            "Product2" | "PricebookEntry" | "OpportunityLineItem" => {
+                format!("{} plan {}", chance.pick(&["Basic", "Team", "Enterprise"]), row.number)
+            }
             object => format!("{object} {}", row.number),
         },
         "Company" | "CompanyName" | "CompanyOrAccount" => names::company(row.company),
@@ -232,7 +300,9 @@ fn text_of(row: &Row<'_>, name: &str, chance: &mut Chance) -> Value {
         "Subject" | "Title" | "SolutionName" => names::prose(chance, 5),
         "CaseNumber" | "ContractNumber" | "SolutionNumber" => format!("{:08}", 1000 + row.number),
         "Department" | "Division" => chance.pick(&["Sales", "Finance", "Engineering", "Support"]).to_string(),
-        "MasterLabel" | "ApiName" => choices("StageName").get(row.index as usize % 7).copied().unwrap_or("Stage").to_string(),
+        "MasterLabel" | "ApiName" => {
+            choices("StageName").get(row.index as usize % 7).copied().unwrap_or("Stage").to_string()
+        }
         "ProductCode" => format!("P-{:05}", row.number),
         "CompetitorName" => names::company(chance.below(384)),
         "ContentType" => "text/plain".to_string(),

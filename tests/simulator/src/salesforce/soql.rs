@@ -357,7 +357,9 @@ impl Parser {
                 "today" | "yesterday" | "tomorrow" => {
                     let day = clock::now_ms().div_euclid(DAY_MS) * DAY_MS;
                     let shift = [("today", 0), ("yesterday", -DAY_MS), ("tomorrow", DAY_MS)];
-                    Literal::Date(day + shift.iter().find(|(w, _)| word.eq_ignore_ascii_case(w)).map_or(0, |(_, ms)| *ms))
+                    Literal::Date(
+                        day + shift.iter().find(|(w, _)| word.eq_ignore_ascii_case(w)).map_or(0, |(_, ms)| *ms),
+                    )
                 }
                 lower => {
                     if let Some(ms) = clock::parse_instant(word) {
@@ -392,7 +394,10 @@ mod tests {
         assert_eq!((query.limit, query.offset), (Some(10), 5));
         assert_eq!(query.order[0], OrderBy { field: "SystemModstamp".into(), descending: true, nulls_last: true });
         let Some(Filter::And(parts)) = query.filter else { panic!("not an AND") };
-        assert_eq!(parts[0], Filter::Compare { field: "SystemModstamp".into(), op: Op::Ge, to: Literal::Instant(1_704_164_645_000) });
+        assert_eq!(
+            parts[0],
+            Filter::Compare { field: "SystemModstamp".into(), op: Op::Ge, to: Literal::Instant(1_704_164_645_000) }
+        );
         let Filter::Or(names) = &parts[1] else { panic!("not an OR") };
         assert_eq!(names[0], Filter::Compare { field: "Name".into(), op: Op::Eq, to: Literal::Text("O'Brien".into()) });
         assert_eq!(names[1], Filter::Compare { field: "Name".into(), op: Op::Eq, to: Literal::Null });

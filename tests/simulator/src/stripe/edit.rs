@@ -99,7 +99,10 @@ impl Account {
         let (kind_at, object) = kinds::collection(name).ok_or_else(|| format!("there is no collection {name}"))?;
         let kind = &KINDS[kind_at];
         if let (Some(parent), Some(member)) = (kind.parent, kind.filters.first()) {
-            let id = given.get(*member).and_then(Value::as_str).ok_or_else(|| format!("a record of {name} needs {member}"))?;
+            let id = given
+                .get(*member)
+                .and_then(Value::as_str)
+                .ok_or_else(|| format!("a record of {name} needs {member}"))?;
             let parent_at = kinds::place(parent).unwrap_or(0);
             self.latest(parent_at, id)?;
         }
@@ -232,8 +235,10 @@ impl Account {
         for child in children {
             let child_at = kinds::place(child).unwrap_or(0);
             let table = &self.tables[child_at];
-            let slots: Vec<u32> = table.positions(Some(&(0, id.into()))).into_iter().flatten().map(|(_, slot)| *slot).collect();
-            let ids: Vec<String> = slots.iter().filter_map(|slot| table.at(*slot)).map(|t| t.id().to_string()).collect();
+            let slots: Vec<u32> =
+                table.positions(Some(&(0, id.into()))).into_iter().flatten().map(|(_, slot)| *slot).collect();
+            let ids: Vec<String> =
+                slots.iter().filter_map(|slot| table.at(*slot)).map(|t| t.id().to_string()).collect();
             for child_id in ids {
                 // The parent is going: what its children change of it is not told.
                 let quiet = Manner { is_silent: manner.is_silent || name == "invoices", ..manner };
@@ -265,7 +270,9 @@ impl Account {
         for name in ["customers", "subscriptions"] {
             let at = kinds::place(name).unwrap_or(0);
             let mark = format!("\"id\":\"{id}\"");
-            if let Some(thing) = self.tables[at].iter_latest().find(|t| t.text.contains(&mark) && t.value()["discount"]["id"] == id) {
+            if let Some(thing) =
+                self.tables[at].iter_latest().find(|t| t.text.contains(&mark) && t.value()["discount"]["id"] == id)
+            {
                 return Ok((at, thing.id.to_string()));
             }
         }
@@ -299,7 +306,14 @@ impl Account {
         self.set_discount(parent_at, &parent, discount, "customer.discount.created", manner)
     }
 
-    fn set_discount(&mut self, parent_at: usize, parent: &str, discount: Value, event: &str, manner: Manner<'_>) -> Fallible<String> {
+    fn set_discount(
+        &mut self,
+        parent_at: usize,
+        parent: &str,
+        discount: Value,
+        event: &str,
+        manner: Manner<'_>,
+    ) -> Fallible<String> {
         let (before, created) = self.latest(parent_at, parent)?;
         let mut after = before.clone();
         after["discount"] = discount.clone();
@@ -309,7 +323,11 @@ impl Account {
         self.put(parent_at, &after, Some(created), manner);
         let told = if discount.is_null() { before["discount"].clone() } else { discount };
         if !manner.is_silent {
-            let earlier = if event.ends_with("updated") { super::events::previous(&before["discount"], &told) } else { Map::new() };
+            let earlier = if event.ends_with("updated") {
+                super::events::previous(&before["discount"], &told)
+            } else {
+                Map::new()
+            };
             self.emit(event, told.clone(), earlier, manner.config, clock::now_ms() / 1000, manner.due_ms());
             self.tell(parent_at, What::Updated, &before, &after, manner.config, manner.due_ms());
         }
@@ -323,7 +341,11 @@ impl Account {
             use std::fmt::Write;
             let comma = if text.len() > 1 { "," } else { "" };
             let (version, changed_at, deleted) = thing;
-            let _ = write!(text, "{comma}\n{{\"id\":{},\"version\":{version},\"changed_at\":{changed_at},\"deleted\":{deleted}", json!(id));
+            let _ = write!(
+                text,
+                "{comma}\n{{\"id\":{},\"version\":{version},\"changed_at\":{changed_at},\"deleted\":{deleted}",
+                json!(id)
+            );
             if with_records {
                 text.push_str(",\"record\":");
                 text.push_str(record);
@@ -335,7 +357,9 @@ impl Account {
             "accounts" => add(&self.id, (self.info_version, super::ACCOUNT_CREATED_S, false), &self.info.to_string()),
             "balance_transaction_fee_details" => {
                 for thing in self.tables[kinds::place("balance_transactions").unwrap_or(0)].iter_latest() {
-                    for (index, mut fee) in thing.value()["fee_details"].as_array().cloned().unwrap_or_default().into_iter().enumerate() {
+                    for (index, mut fee) in
+                        thing.value()["fee_details"].as_array().cloned().unwrap_or_default().into_iter().enumerate()
+                    {
                         fee["balance_transaction_id"] = json!(thing.id);
                         fee["index"] = json!(index);
                         add(&format!("{}/{index}", thing.id), of(thing), &fee.to_string());
@@ -353,9 +377,13 @@ impl Account {
                 }
             }
             _ => {
-                let (kind_at, object) = kinds::collection(name).ok_or_else(|| format!("there is no collection {name}"))?;
+                let (kind_at, object) =
+                    kinds::collection(name).ok_or_else(|| format!("there is no collection {name}"))?;
                 let is_source = KINDS[kind_at].name == "sources" && name != "sources";
-                for thing in self.tables[kind_at].iter_latest().filter(|t| !t.is_gone && (!is_source || t.key(1) == Some(object))) {
+                for thing in self.tables[kind_at]
+                    .iter_latest()
+                    .filter(|t| !t.is_gone && (!is_source || t.key(1) == Some(object)))
+                {
                     let mut record = String::new();
                     if with_records {
                         self.render(kind_at, thing, &[], &mut record);

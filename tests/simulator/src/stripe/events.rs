@@ -122,7 +122,15 @@ pub fn previous(before: &Value, after: &Value) -> Map<String, Value> {
 
 impl Account {
     /// Notes an event about an object at its moment (unix time).
-    pub(super) fn emit(&mut self, kind: &str, object: Value, previous: Map<String, Value>, config: &Config, at_s: i64, due_ms: Option<i64>) {
+    pub(super) fn emit(
+        &mut self,
+        kind: &str,
+        object: Value,
+        previous: Map<String, Value>,
+        config: &Config,
+        at_s: i64,
+        due_ms: Option<i64>,
+    ) {
         self.version += 1;
         let id = format!("evt_1Sim{:010}{}", self.version, self.chance.letters(10));
         let mut data = json!({"object": in_version(object, &config.event_api_version)});
@@ -139,7 +147,15 @@ impl Account {
     }
 
     /// Notes the events of a change; the object is rendered with its embedded lists.
-    pub(super) fn tell(&mut self, kind_at: usize, what: What, before: &Value, after: &Value, config: &Config, due_ms: Option<i64>) {
+    pub(super) fn tell(
+        &mut self,
+        kind_at: usize,
+        what: What,
+        before: &Value,
+        after: &Value,
+        config: &Config,
+        due_ms: Option<i64>,
+    ) {
         let name = KINDS[kind_at].name;
         let types = types(name, what, before, after);
         if types.is_empty() {
@@ -224,11 +240,29 @@ mod tests {
     fn changes_have_their_events() {
         for (name, what, before, after, want) in [
             ("customers", What::Updated, json!({"name": "a"}), json!({"name": "b"}), vec!["customer.updated"]),
-            ("invoices", What::Updated, json!({"status": "draft"}), json!({"status": "open"}), vec!["invoice.updated", "invoice.finalized"]),
+            (
+                "invoices",
+                What::Updated,
+                json!({"status": "draft"}),
+                json!({"status": "open"}),
+                vec!["invoice.updated", "invoice.finalized"],
+            ),
             ("payment_intents", What::Updated, json!({"description": "a"}), json!({"description": "b"}), vec![]),
             ("charges", What::Created, Value::Null, json!({"status": "succeeded"}), vec!["charge.succeeded"]),
-            ("balance_transactions", What::Updated, json!({"status": "pending"}), json!({"status": "available"}), vec![]),
-            ("subscriptions", What::Updated, json!({"status": "active"}), json!({"status": "canceled"}), vec!["customer.subscription.deleted"]),
+            (
+                "balance_transactions",
+                What::Updated,
+                json!({"status": "pending"}),
+                json!({"status": "available"}),
+                vec![],
+            ),
+            (
+                "subscriptions",
+                What::Updated,
+                json!({"status": "active"}),
+                json!({"status": "canceled"}),
+                vec!["customer.subscription.deleted"],
+            ),
         ] {
             assert_eq!(types(name, what, &before, &after), want, "{name}");
         }

@@ -19,7 +19,13 @@ pub struct Kind {
     pub tells_deleted: bool,
 }
 
-const fn kind(name: &'static str, object: &'static str, path: &'static str, id_prefix: &'static str, filters: &'static [&'static str]) -> Kind {
+const fn kind(
+    name: &'static str,
+    object: &'static str,
+    path: &'static str,
+    id_prefix: &'static str,
+    filters: &'static [&'static str],
+) -> Kind {
     Kind { name, object, path, id_prefix, filters, parent: None, embeds: &[], tells_deleted: false }
 }
 
@@ -40,12 +46,17 @@ pub const KINDS: [Kind; 24] = [
     kind("customers", "customer", "customers", "cus_", &["email", "test_clock"])
         .with(&[("sources", "sources", true), ("subscriptions", "subscriptions", true)])
         .telling(),
-    kind("charges", "charge", "charges", "ch_", &["customer", "payment_intent", "transfer_group"]).with(&[("refunds", "refunds", true)]),
-    kind("invoices", "invoice", "invoices", "in_", &["customer", "subscription", "status", "collection_method"]).with(&[("lines", "invoice_lines", false)]),
+    kind("charges", "charge", "charges", "ch_", &["customer", "payment_intent", "transfer_group"])
+        .with(&[("refunds", "refunds", true)]),
+    kind("invoices", "invoice", "invoices", "in_", &["customer", "subscription", "status", "collection_method"])
+        .with(&[("lines", "invoice_lines", false)]),
     kind("invoice_lines", "line_item", "", "il_", &["invoice"]).below("invoices"),
     kind("invoice_items", "invoiceitem", "invoiceitems", "ii_", &["customer", "invoice"]).telling(),
-    kind("subscriptions", "subscription", "subscriptions", "sub_", &["customer", "status", "collection_method"]).with(&[("items", "subscription_items", false)]),
-    kind("subscription_items", "subscription_item", "subscription_items", "si_", &["subscription"]).below("subscriptions").telling(),
+    kind("subscriptions", "subscription", "subscriptions", "sub_", &["customer", "status", "collection_method"])
+        .with(&[("items", "subscription_items", false)]),
+    kind("subscription_items", "subscription_item", "subscription_items", "si_", &["subscription"])
+        .below("subscriptions")
+        .telling(),
     kind("products", "product", "products", "prod_", &["active", "url", "shippable"]).telling(),
     kind("plans", "plan", "plans", "plan_", &["product", "active"]).telling(),
     kind("prices", "price", "prices", "price_", &["product", "active", "type", "currency"]),
@@ -54,12 +65,26 @@ pub const KINDS: [Kind; 24] = [
     kind("payment_intents", "payment_intent", "payment_intents", "pi_", &["customer"]),
     kind("payment_methods", "payment_method", "payment_methods", "pm_", &["customer", "type"]).below("customers"),
     kind("refunds", "refund", "refunds", "re_", &["charge", "payment_intent"]),
-    kind("application_fees", "application_fee", "application_fees", "fee_", &["charge"]).with(&[("refunds", "application_fee_refunds", false)]),
+    kind("application_fees", "application_fee", "application_fees", "fee_", &["charge"]).with(&[(
+        "refunds",
+        "application_fee_refunds",
+        false,
+    )]),
     kind("application_fee_refunds", "fee_refund", "", "fr_", &["fee"]).below("application_fees"),
-    kind("balance_transactions", "balance_transaction", "balance_transactions", "txn_", &["source", "type", "currency", "payout"]),
+    kind(
+        "balance_transactions",
+        "balance_transaction",
+        "balance_transactions",
+        "txn_",
+        &["source", "type", "currency", "payout"],
+    ),
     kind("sources", "card", "", "card_", &["customer", "object"]).below("customers"),
     kind("tax_rates", "tax_rate", "tax_rates", "txr_", &["active", "inclusive"]),
-    kind("transfers", "transfer", "transfers", "tr_", &["destination", "transfer_group"]).with(&[("reversals", "transfer_reversals", false)]),
+    kind("transfers", "transfer", "transfers", "tr_", &["destination", "transfer_group"]).with(&[(
+        "reversals",
+        "transfer_reversals",
+        false,
+    )]),
     kind("transfer_reversals", "transfer_reversal", "", "trr_", &["transfer"]).below("transfers"),
     kind("payouts", "payout", "payouts", "po_", &["status", "destination"]),
     kind("events", "event", "events", "evt_", &["type"]),
@@ -105,10 +130,15 @@ mod tests {
         for kind in &KINDS {
             for (_, child, _) in kind.embeds {
                 let child = &KINDS[place(child).unwrap()];
-                assert_eq!(child.filters.first().map(|f| f.trim_end_matches('s')), Some(match kind.object {
-                    "application_fee" => "fee",
-                    object => object,
-                }), "{}", child.name);
+                assert_eq!(
+                    child.filters.first().map(|f| f.trim_end_matches('s')),
+                    Some(match kind.object {
+                        "application_fee" => "fee",
+                        object => object,
+                    }),
+                    "{}",
+                    child.name
+                );
             }
         }
     }

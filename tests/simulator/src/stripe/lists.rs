@@ -45,13 +45,17 @@ impl Ask {
             ids: Vec::new(),
         };
         for (name, value) in request.params() {
-            let (base, sub) = name.split_once('[').map_or((name.as_str(), ""), |(base, sub)| (base, sub.trim_end_matches(']')));
+            let (base, sub) =
+                name.split_once('[').map_or((name.as_str(), ""), |(base, sub)| (base, sub.trim_end_matches(']')));
             match base {
                 "limit" => {
-                    let number: i64 = value.parse().map_err(|_| bad_request("parameter_invalid_integer", &format!("Invalid integer: {value}"), Some("limit")))?;
+                    let number: i64 = value.parse().map_err(|_| {
+                        bad_request("parameter_invalid_integer", &format!("Invalid integer: {value}"), Some("limit"))
+                    })?;
                     if !(1..=100).contains(&number) {
                         let bound = if number < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
-                        let message = format!("Invalid integer: This value must be {bound} (it currently is '{number}').");
+                        let message =
+                            format!("Invalid integer: This value must be {bound} (it currently is '{number}').");
                         return Err(bad_request("parameter_invalid_integer", &message, Some("limit")));
                     }
                     ask.limit = number as usize;
@@ -65,7 +69,9 @@ impl Ask {
                 "expand" => ask.expand.push(value),
                 "object" if is_nested => {}
                 "created" if !is_nested => {
-                    let at: i64 = value.parse().map_err(|_| bad_request("parameter_invalid_integer", &format!("Invalid integer: {value}"), Some(&name)))?;
+                    let at: i64 = value.parse().map_err(|_| {
+                        bad_request("parameter_invalid_integer", &format!("Invalid integer: {value}"), Some(&name))
+                    })?;
                     match sub {
                         "gt" => ask.from = ask.from.max(at.saturating_add(1)),
                         "gte" => ask.from = ask.from.max(at),
@@ -105,7 +111,11 @@ impl Ask {
             }
         }
         if ask.after.is_some() && ask.before.is_some() {
-            return Err(bad_request("", "You can only use one of starting_after and ending_before.", Some("ending_before")));
+            return Err(bad_request(
+                "",
+                "You can only use one of starting_after and ending_before.",
+                Some("ending_before"),
+            ));
         }
         if cap > 0 {
             ask.limit = ask.limit.min(cap);
@@ -114,7 +124,10 @@ impl Ask {
     }
 
     fn wants(&self, thing: &Thing, kind: &Kind) -> bool {
-        if kind.name == "subscriptions" && !self.status_all && matches!(thing.key(1), Some("canceled" | "incomplete_expired")) {
+        if kind.name == "subscriptions"
+            && !self.status_all
+            && matches!(thing.key(1), Some("canceled" | "incomplete_expired"))
+        {
             return false;
         }
         if !self.ids.is_empty() && !self.ids.iter().any(|id| **id == *thing.id) {
@@ -140,7 +153,13 @@ fn unknown(name: &str) -> Reply {
 
 impl Account {
     /// `GET /v1/{kind}`; `parent` is set for a list below a record.
-    pub(super) fn list(&self, request: &Request, config: &Config, kind_at: usize, parent: Option<(&str, &str)>) -> Reply {
+    pub(super) fn list(
+        &self,
+        request: &Request,
+        config: &Config,
+        kind_at: usize,
+        parent: Option<(&str, &str)>,
+    ) -> Reply {
         let kind = &KINDS[kind_at];
         if let Some(reply) = denied(config, &names_of(kind)) {
             return reply;
@@ -158,7 +177,13 @@ impl Account {
         }
         if kind.name == "subscription_items" {
             match ask.filters.first() {
-                None => return bad_request("parameter_missing", "Missing required param: subscription.", Some("subscription")),
+                None => {
+                    return bad_request(
+                        "parameter_missing",
+                        "Missing required param: subscription.",
+                        Some("subscription"),
+                    )
+                }
                 Some((_, id)) => url = nested_url(kind.name, id),
             }
         }
@@ -227,7 +252,15 @@ impl Account {
     }
 
     /// `GET /v1/{parents}/{id}/{kind}`.
-    pub(super) fn nested(&self, request: &Request, config: &Config, parents: &str, id: &str, kind_at: usize, object: &str) -> Reply {
+    pub(super) fn nested(
+        &self,
+        request: &Request,
+        config: &Config,
+        parents: &str,
+        id: &str,
+        kind_at: usize,
+        object: &str,
+    ) -> Reply {
         let parent_at = kinds::place(parents).unwrap_or(0);
         if let Some(reply) = denied(config, &names_of(&KINDS[parent_at])) {
             return reply;
@@ -253,7 +286,9 @@ impl Account {
             asked.push(value);
         }
         let param = if kind.name == "customers" { "id" } else { kind.object };
-        let Some(thing) = self.tables[kind_at].get(id).filter(|t| !t.is_gone) else { return missing(404, kind.object, id, param) };
+        let Some(thing) = self.tables[kind_at].get(id).filter(|t| !t.is_gone) else {
+            return missing(404, kind.object, id, param);
+        };
         if kind_at == EVENTS && thing.created < clock::now_ms() / 1000 - config.event_retention_days * 86_400 {
             return missing(404, kind.object, id, "id");
         }
@@ -341,7 +376,12 @@ impl Account {
             self.render(child_at, thing, &[], out);
         }
         let total = order.map_or(0, |o| o.len());
-        let _ = write!(out, "],\"has_more\":{},\"total_count\":{total},\"url\":{}}}", count > EMBEDDED, json!(nested_url(child, parent)));
+        let _ = write!(
+            out,
+            "],\"has_more\":{},\"total_count\":{total},\"url\":{}}}",
+            count > EMBEDDED,
+            json!(nested_url(child, parent))
+        );
     }
 
     /// Puts the objects in the place of their ids.

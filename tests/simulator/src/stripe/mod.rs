@@ -149,7 +149,10 @@ impl Stripe {
             reply = reply.with("Stripe-Account", account);
         }
         let version = request.header("stripe-version").unwrap_or(&config.api_version);
-        reply.with("Content-Type", "application/json").with("Request-Id", format!("req_{number:014}")).with("Stripe-Version", version)
+        reply
+            .with("Content-Type", "application/json")
+            .with("Request-Id", format!("req_{number:014}"))
+            .with("Stripe-Version", version)
     }
 
     fn answer_account(&mut self, request: &Request, config: &Config) -> Reply {
@@ -172,8 +175,12 @@ impl Stripe {
                 return Reply::json(200, self.accounts[*wanted].info.to_string());
             }
             ["accounts"] => {
-                let data: Vec<&Value> = self.accounts.values().filter(|a| a.id != OWN_ACCOUNT).map(|a| &a.info).collect();
-                return Reply::json(200, json!({"object": "list", "url": "/v1/accounts", "has_more": false, "data": data}).to_string());
+                let data: Vec<&Value> =
+                    self.accounts.values().filter(|a| a.id != OWN_ACCOUNT).map(|a| &a.info).collect();
+                return Reply::json(
+                    200,
+                    json!({"object": "list", "url": "/v1/accounts", "has_more": false, "data": data}).to_string(),
+                );
             }
             _ => {}
         }
@@ -202,16 +209,33 @@ impl Account {
         match parts {
             [_] => self.list(request, config, kind, None),
             [_, id] => self.one(request, config, kind, id),
-            ["customers", id, "sources"] => self.nested(request, config, "customers", id, at("sources"), &request.param("object").unwrap_or_default()),
+            ["customers", id, "sources"] => self.nested(
+                request,
+                config,
+                "customers",
+                id,
+                at("sources"),
+                &request.param("object").unwrap_or_default(),
+            ),
             ["customers", id, "cards"] => self.nested(request, config, "customers", id, at("sources"), "card"),
-            ["customers", id, "bank_accounts"] => self.nested(request, config, "customers", id, at("sources"), "bank_account"),
-            ["customers", id, "payment_methods"] => self.nested(request, config, "customers", id, at("payment_methods"), ""),
-            ["customers", id, "subscriptions"] => self.nested(request, config, "customers", id, at("subscriptions"), ""),
+            ["customers", id, "bank_accounts"] => {
+                self.nested(request, config, "customers", id, at("sources"), "bank_account")
+            }
+            ["customers", id, "payment_methods"] => {
+                self.nested(request, config, "customers", id, at("payment_methods"), "")
+            }
+            ["customers", id, "subscriptions"] => {
+                self.nested(request, config, "customers", id, at("subscriptions"), "")
+            }
             ["customers", id, "discount"] => self.discount(config, kind, id),
             ["invoices", id, "lines"] => self.nested(request, config, "invoices", id, at("invoice_lines"), ""),
             ["charges", id, "refunds"] => self.nested(request, config, "charges", id, at("refunds"), ""),
-            ["transfers", id, "reversals"] => self.nested(request, config, "transfers", id, at("transfer_reversals"), ""),
-            ["application_fees", id, "refunds"] => self.nested(request, config, "application_fees", id, at("application_fee_refunds"), ""),
+            ["transfers", id, "reversals"] => {
+                self.nested(request, config, "transfers", id, at("transfer_reversals"), "")
+            }
+            ["application_fees", id, "refunds"] => {
+                self.nested(request, config, "application_fees", id, at("application_fee_refunds"), "")
+            }
             ["customers", _, "sources" | "cards" | "bank_accounts", id] => self.one(request, config, at("sources"), id),
             ["customers", _, "payment_methods", id] => self.one(request, config, at("payment_methods"), id),
             ["transfers", _, "reversals", id] => self.one(request, config, at("transfer_reversals"), id),
@@ -225,7 +249,13 @@ impl Account {
             return reply;
         }
         match self.tables[customers].get(id).map(|c| c.value()["discount"].take()) {
-            Some(Value::Null) | None => refuse(404, "invalid_request_error", "resource_missing", "No active discount for customer: ".to_string().as_str(), Some("customer")),
+            Some(Value::Null) | None => refuse(
+                404,
+                "invalid_request_error",
+                "resource_missing",
+                "No active discount for customer: ".to_string().as_str(),
+                Some("customer"),
+            ),
             Some(discount) => Reply::json(200, discount.to_string()),
         }
     }
@@ -233,7 +263,9 @@ impl Account {
 
 /// Judges the key: bearer, or basic with the key as the user.
 fn check_key(request: &Request, config: &Config) -> (&'static str, Option<Reply>) {
-    let unauthorized = |message: &str| Some(refuse(401, "invalid_request_error", "", message, None).with("WWW-Authenticate", "Basic realm=\"Stripe\""));
+    let unauthorized = |message: &str| {
+        Some(refuse(401, "invalid_request_error", "", message, None).with("WWW-Authenticate", "Basic realm=\"Stripe\""))
+    };
     let Some(header) = request.header("authorization") else {
         let message = "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
         return ("none", unauthorized(message));
@@ -242,7 +274,11 @@ fn check_key(request: &Request, config: &Config) -> (&'static str, Option<Reply>
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim().to_string(),
         Some((scheme, coded)) if scheme.eq_ignore_ascii_case("basic") => {
             use base64::Engine;
-            let text = base64::engine::general_purpose::STANDARD.decode(coded.trim()).ok().and_then(|b| String::from_utf8(b).ok()).unwrap_or_default();
+            let text = base64::engine::general_purpose::STANDARD
+                .decode(coded.trim())
+                .ok()
+                .and_then(|b| String::from_utf8(b).ok())
+                .unwrap_or_default();
             text.split(':').next().unwrap_or("").to_string()
         }
         _ => String::new(),

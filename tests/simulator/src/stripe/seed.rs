@@ -24,9 +24,28 @@ pub struct Options {
 
 /// Referred collections come first.
 const ORDER: [&str; 22] = [
-    "tax_rates", "coupons", "products", "plans", "prices", "customers", "cards", "bank_accounts", "payment_methods", "subscriptions",
-    "payment_intents", "charges", "refunds", "disputes", "balance_transactions", "invoices", "invoice_items", "application_fees",
-    "application_fee_refunds", "transfers", "transfer_reversals", "payouts",
+    "tax_rates",
+    "coupons",
+    "products",
+    "plans",
+    "prices",
+    "customers",
+    "cards",
+    "bank_accounts",
+    "payment_methods",
+    "subscriptions",
+    "payment_intents",
+    "charges",
+    "refunds",
+    "disputes",
+    "balance_transactions",
+    "invoices",
+    "invoice_items",
+    "application_fees",
+    "application_fee_refunds",
+    "transfers",
+    "transfer_reversals",
+    "payouts",
 ];
 
 struct Maker<'a> {
@@ -69,7 +88,9 @@ impl Account {
         for name in ORDER {
             if let Some((kind_at, object)) = kinds::collection(name) {
                 let is_source = KINDS[kind_at].name == "sources";
-                let rows = self.tables[kind_at].iter_latest().filter(|t| !t.is_deleted && (!is_source || t.key(1) == Some(object)));
+                let rows = self.tables[kind_at]
+                    .iter_latest()
+                    .filter(|t| !t.is_deleted && (!is_source || t.key(1) == Some(object)));
                 ids.insert(name, rows.map(|t| t.id.to_string()).collect::<Vec<_>>());
             }
         }
@@ -191,7 +212,8 @@ impl Maker<'_> {
                         "amex" => "American Express",
                         _ => "Discover",
                     });
-                    (v["last4"], v["exp_month"], v["exp_year"], v["name"]) = (json!(last4), json!(month), json!(year), customer["name"].clone());
+                    (v["last4"], v["exp_month"], v["exp_year"], v["name"]) =
+                        (json!(last4), json!(month), json!(year), customer["name"].clone());
                 } else if name == "bank_accounts" {
                     (v["last4"], v["account_holder_name"]) = (json!(last4), customer["name"].clone());
                 } else {
@@ -201,7 +223,8 @@ impl Maker<'_> {
                 }
             }
             "products" => {
-                v["name"] = json!(format!("{} {}", self.chance.pick(&["Basic", "Team", "Enterprise", "Add-on"]), index + 1));
+                v["name"] =
+                    json!(format!("{} {}", self.chance.pick(&["Basic", "Team", "Enterprise", "Add-on"]), index + 1));
                 v["description"] = json!(names::prose(&mut self.chance, 14));
             }
             "plans" | "prices" => {
@@ -221,7 +244,9 @@ impl Maker<'_> {
                 }
             }
             "tax_rates" => {
-                let (country, display, percent) = [("DE", "VAT", 19.0), ("US", "Sales tax", 8.875), ("GB", "VAT", 20.0), ("CA", "GST", 5.0)][index as usize % 4];
+                let (country, display, percent) =
+                    [("DE", "VAT", 19.0), ("US", "Sales tax", 8.875), ("GB", "VAT", 20.0), ("CA", "GST", 5.0)]
+                        [index as usize % 4];
                 (v["country"], v["jurisdiction"], v["display_name"]) = (json!(country), json!(country), json!(display));
                 (v["percentage"], v["effective_percentage"]) = (json!(percent), json!(percent));
             }
@@ -264,7 +289,11 @@ impl Maker<'_> {
                 v["fee_source"] = json!({"charge": v["charge"], "type": "charge"});
             }
             "application_fee_refunds" | "transfer_reversals" => {
-                let (parents, member, sum) = if name == "transfer_reversals" { ("transfers", "transfer", "amount_reversed") } else { ("application_fees", "fee", "amount_refunded") };
+                let (parents, member, sum) = if name == "transfer_reversals" {
+                    ("transfers", "transfer", "amount_reversed")
+                } else {
+                    ("application_fees", "fee", "amount_refunded")
+                };
                 v[member] = self.any(parents);
                 v["amount"] = json!(100);
                 let parent = v[member].clone();
@@ -315,12 +344,17 @@ impl Maker<'_> {
             (v["type"], v["reporting_category"]) = (json!("refund"), json!("refund"));
         } else {
             let fee = amount * 29 / 1000 + 30;
-            let mut details = vec![json!({"amount": fee, "application": null, "currency": "usd", "description": "Stripe processing fees", "type": "stripe_fee"})];
+            let mut details = vec![
+                json!({"amount": fee, "application": null, "currency": "usd", "description": "Stripe processing fees", "type": "stripe_fee"}),
+            ];
             let tax = if index % 5 == 0 { fee / 5 } else { 0 };
             if tax > 0 {
-                details.push(json!({"amount": tax, "application": null, "currency": "usd", "description": "VAT", "type": "tax"}));
+                details.push(
+                    json!({"amount": tax, "application": null, "currency": "usd", "description": "VAT", "type": "tax"}),
+                );
             }
-            (v["amount"], v["fee"], v["net"], v["fee_details"]) = (json!(amount), json!(fee + tax), json!(amount - fee - tax), json!(details));
+            (v["amount"], v["fee"], v["net"], v["fee_details"]) =
+                (json!(amount), json!(fee + tax), json!(amount - fee - tax), json!(details));
         }
         if created + 2 * 86_400 > self.options.until_s {
             v["status"] = json!("pending");
@@ -335,7 +369,8 @@ impl Maker<'_> {
             v["plan"] = Value::Null;
         }
         v["quantity"] = json!(1 + index % 5);
-        v["status"] = json!(["active", "active", "active", "trialing", "past_due", "active", "canceled"][index as usize % 7]);
+        v["status"] =
+            json!(["active", "active", "active", "trialing", "past_due", "active", "canceled"][index as usize % 7]);
         if v["status"] == "canceled" {
             let end = created + 40 * 86_400;
             (v["canceled_at"], v["ended_at"]) = (json!(end), json!(end));
@@ -350,14 +385,17 @@ impl Maker<'_> {
         v["subscription"] = if index % 2 == 0 { self.any("subscriptions") } else { Value::Null };
         v["charge"] = if index % 3 == 0 { self.any("charges") } else { Value::Null };
         let total: i64 = (0..lines_of(index)).map(|n| 100 * (n as i64 + 1)).sum();
-        for member in ["amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"] {
+        for member in
+            ["amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"]
+        {
             v[member] = json!(total);
         }
         let status = ["paid", "paid", "open", "draft", "void", "paid"][index as usize % 6];
         v["status"] = json!(status);
         if status != "draft" {
             v["status_transitions"]["finalized_at"] = json!(created + 3600);
-            v["hosted_invoice_url"] = json!(format!("https://invoice.stripe.example/i/{}", v["id"].as_str().unwrap_or("")));
+            v["hosted_invoice_url"] =
+                json!(format!("https://invoice.stripe.example/i/{}", v["id"].as_str().unwrap_or("")));
         }
         if status == "paid" {
             (v["paid"], v["attempted"], v["attempt_count"]) = (json!(true), json!(true), json!(1));
@@ -370,7 +408,9 @@ impl Maker<'_> {
     fn children(&mut self, name: &str, parent: &Value, index: u64, created: i64) {
         let (child, object, count) = match name {
             "invoices" => ("invoice_lines", "line_item", lines_of(index)),
-            "subscriptions" => ("subscription_items", "subscription_item", if index % 20 == 5 { 12 } else { 1 + index % 2 }),
+            "subscriptions" => {
+                ("subscription_items", "subscription_item", if index % 20 == 5 { 12 } else { 1 + index % 2 })
+            }
             _ => return,
         };
         for n in 0..count {
@@ -379,7 +419,8 @@ impl Maker<'_> {
             v[KINDS[kinds::place(child).unwrap_or(0)].filters[0]] = parent["id"].clone();
             if child == "invoice_lines" {
                 let amount = 100 * (n as i64 + 1);
-                (v["amount"], v["amount_excluding_tax"], v["unit_amount_excluding_tax"]) = (json!(amount), json!(amount), json!(amount.to_string()));
+                (v["amount"], v["amount_excluding_tax"], v["unit_amount_excluding_tax"]) =
+                    (json!(amount), json!(amount), json!(amount.to_string()));
                 v["description"] = json!(format!("Line {} of {count}", n + 1));
                 v["subscription"] = parent["subscription"].clone();
             } else {
