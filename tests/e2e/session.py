@@ -6,7 +6,6 @@ from collections import namedtuple
 from contextlib import contextmanager
 
 import psycopg
-from psycopg import sql
 
 WAIT_SECONDS = 30
 
@@ -150,5 +149,6 @@ def assert_counts_add_up(outcome):
     assert outcome.fetched == went, f"{outcome.fetched} fetched, {went} accounted for: {outcome}"
 
 
-def table(schema, name):
-    return sql.Identifier(schema, name).as_string(None)
+def row_versions(session, relation):
+    """Changes whenever a row version is written."""
+    return session.value(f"SELECT md5(string_agg(t.ctid::text || t.xmin::text, ',' ORDER BY t.ctid)) FROM {relation} t")

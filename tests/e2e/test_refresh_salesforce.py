@@ -4,12 +4,9 @@ import datetime
 
 import pytest
 
+from session import row_versions
+
 FOUR = ["accounts", "contacts", "leads", "opportunities"]
-
-
-def row_versions(session, relation):
-    """Changes whenever a row version is written."""
-    return session.value(f"SELECT md5(string_agg(t.ctid::text || t.xmin::text, ',' ORDER BY t.ctid)) FROM {relation} t")
 
 
 @pytest.mark.proves("D1", "D9")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from test_refresh_salesforce import row_versions
+from session import row_versions
 
 SOME = ["charges", "customers", "invoices", "products"]
 DAY = 86_400
