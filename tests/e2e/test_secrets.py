@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps import SECRETS, options
+from apps import SECRETS
 
 CANARIES = {"client_id": "id-canary-7f3a", "client_secret": "secret-canary-91bd", "refresh_token": "refresh-canary-c0de"}
 
@@ -126,8 +126,3 @@ def test_a_dump_holds_secrets_only_in_user_mappings(pg, db, sim, apps):
         inside = (inside or line.startswith("CREATE USER MAPPING")) and not line.startswith(");")
         if not inside:
             assert shown_anywhere([line], SECRETS) == []
-
-
-@pytest.mark.proves("S1")
-def test_options_helper_of_the_tests_quotes():
-    assert options({"a": "it's"}) == "OPTIONS (\"a\" 'it''s')"
