@@ -14,7 +14,26 @@ mod collection;
 /// Parts of names that only secrets have; a server option is readable by everyone, a user mapping is not.
 const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "private_key", "api_key"];
 /// Server options that every source has; a setting of one of these names would be ambiguous.
-const COMMON_OPTIONS: [&str; 4] = ["source", "schema", "base_url", "api_version"];
+const COMMON_OPTIONS: [&str; 18] = [
+    "source",
+    "schema",
+    "live_schema",
+    "base_url",
+    "api_version",
+    "ca_certificate",
+    "connect_timeout_ms",
+    "read_timeout_ms",
+    "request_timeout_ms",
+    "max_tries",
+    "patience_seconds",
+    "max_body_bytes",
+    "max_pages",
+    "max_concurrency",
+    "quota_reserve_percent",
+    "overlap_seconds",
+    "schema_changes",
+    "mass_delete_percent",
+];
 
 /// All mistakes of a source file, in the file's order.
 pub fn mistakes(source: &Source) -> Vec<SourceFileError> {
@@ -71,6 +90,9 @@ fn setting_names(source: &Source) -> HashSet<&str> {
 fn auth(source: &Source, settings: &HashSet<&str>, found: &mut Mistakes) {
     let credentials = source.auth.credentials();
     found.unique(credentials.iter().enumerate().map(|(i, c)| (format!("/auth/credentials/{i}/name"), c.name.as_str())));
+    for (index, credential) in credentials.iter().enumerate() {
+        found.name(&format!("/auth/credentials/{index}/name"), &credential.name);
+    }
     let known: HashSet<&str> = credentials.iter().map(|credential| credential.name.as_str()).collect();
     let both: HashSet<&str> = known.union(settings).copied().collect();
     match &source.auth {

@@ -175,7 +175,10 @@ fn filters(collection: &Collection, at: &str, found: &mut Mistakes) {
             found.say(&place, format!("there is no column \"{column}\""));
         }
         for operator in operators.keys().filter(|operator| !OPERATORS.contains(&operator.as_str())) {
-            found.say(&format!("{place}/{operator}"), format!("unknown operator; one of {}", OPERATORS.join(" ")));
+            found.say(
+                &format!("{place}/{}", escaped(operator)),
+                format!("unknown operator; one of {}", OPERATORS.join(" ")),
+            );
         }
     }
 }

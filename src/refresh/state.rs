@@ -233,7 +233,7 @@ pub fn log_run(outcome: &Outcome) -> Result<(), Report> {
         spi::run(
             "DELETE FROM cloudsync.run_log WHERE (outcome).server OPERATOR(pg_catalog.=) $1 \
              AND (outcome).collection OPERATOR(pg_catalog.=) $2 AND (outcome).started_at OPERATOR(pg_catalog.<) \
-             pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $3)",
+             (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $3))",
             &[o.server.clone().into(), o.collection.clone().into(), crate::KEEP_RUNS_DAYS.get().into()],
         )?;
         Ok(())
@@ -320,7 +320,7 @@ pub fn load_token(server: &Server, mapping: &Mapping) -> Result<Option<AccessTok
             "SELECT token, base_url, pg_catalog.date_part('epoch', expires_at) FROM cloudsync.access_tokens \
              WHERE server OPERATOR(pg_catalog.=) $1 AND mapping_user OPERATOR(pg_catalog.=) $2 \
              AND credentials OPERATOR(pg_catalog.=) $3 AND expires_at OPERATOR(pg_catalog.>) \
-             pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval",
+             (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval)",
             &[server.name.clone().into(), mapping.user.clone().into(), mapping.fingerprint().into()],
             |row| {
                 Ok(AccessToken {

@@ -141,7 +141,7 @@ impl Writer {
             format!(
                 "UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), record_hash = NULL \
                  WHERE t.{parent} OPERATOR(pg_catalog.=) ANY ($1) AND NOT t.is_deleted \
-                 AND NOT (pg_catalog.concat_ws(',', {key}) OPERATOR(pg_catalog.=) ANY ($2))",
+                 AND NOT (pg_catalog.concat_ws(E'\\x1f', {key}) OPERATOR(pg_catalog.=) ANY ($2))",
                 parent = quote_identifier(parent),
                 key = key.iter().map(|k| format!("t.{k}")).collect::<Vec<_>>().join(", "),
             )

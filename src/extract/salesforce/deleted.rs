@@ -7,13 +7,12 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::plan::{Plan, ID};
-use super::query::words_of;
 use super::read::{Progress, Run};
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
 use crate::extract::record::About;
 use crate::extract::time::{parse_iso, to_iso_ms};
-use crate::http::Request;
+use crate::http::{Reply, Request};
 use serde::Deserialize;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -50,6 +49,8 @@ fn request(plan: &Plan, from: i64, until: i64) -> Request {
     Request {
         target: format!("{}/sobjects/{}/deleted/", plan.root, plan.object),
         query: vec![("start".to_string(), instant(from)), ("end".to_string(), instant(until))],
+        // INVALID_REPLICATION_DATE (its log was purged) and EXCEEDED_ID_LIMIT: an answer, since the rows were read.
+        accept: vec![400],
         ..Request::default()
     }
 }
@@ -63,28 +64,17 @@ pub async fn read(run: &mut Run<'_>, from: i64, until: i64) -> Result<i64, SyncE
             to_iso_ms(start)
         ));
     }
-    let parse =
-        |body: &[u8]| serde_json::from_slice::<DeletedReply>(body).map_err(|e| format!("not a list of deletions: {e}"));
-    let asked = run
-        .api
-        .call_parsed(request(&run.plan, start, end), |reply| {
-            let deletions = parse(&reply.body)?;
-            let covered = parse_iso(&deletions.latest_date_covered).ok_or("latestDateCovered is no instant")?;
-            Ok((deletions.deleted_records, covered))
-        })
-        .await;
-    let (records, covered) = match asked {
-        Ok(answer) => answer,
-        Err(error) if is_gap(&error) => {
+    let answer = run.api.call_parsed(request(&run.plan, start, end), answer_of).await?;
+    let (records, covered) = match answer {
+        Answer::Deletions(records, covered) => (records, covered),
+        Answer::Gap(words) => {
             run.notes.push(format!(
-                "deletions between {} and {} cannot be asked for, a reconcile finds them: {}",
+                "deletions between {} and {} cannot be asked for, a reconcile finds them: {words}",
                 to_iso_ms(start),
-                to_iso_ms(end),
-                words_of(&error)
+                to_iso_ms(end)
             ));
             return Ok(end);
         }
-        Err(error) => return Err(error),
     };
     for chunk in records.chunks(BATCH_ROWS) {
         let mut batch = Batch::new(run.width());
@@ -104,9 +94,22 @@ pub async fn read(run: &mut Run<'_>, from: i64, until: i64) -> Result<i64, SyncE
     Ok(covered.min(end).max(from))
 }
 
-/// Deletions that the app cannot tell any more, or not at once.
-fn is_gap(error: &SyncError) -> bool {
-    ["INVALID_REPLICATION_DATE", "EXCEEDED_ID_LIMIT"].iter().any(|code| words_of(error).contains(code))
+enum Answer {
+    /// And up to when they are complete.
+    Deletions(Vec<DeletedRecord>, i64),
+    /// Deletions that the app cannot tell any more, or not at once.
+    Gap(String),
+}
+
+fn answer_of(reply: &Reply) -> Result<Answer, String> {
+    if reply.status == 400 {
+        let words = String::from_utf8_lossy(reply.body.get(..reply.body.len().min(500)).unwrap_or_default());
+        return Ok(Answer::Gap(words.into_owned()));
+    }
+    let deletions: DeletedReply =
+        serde_json::from_slice(&reply.body).map_err(|error| format!("not a list of deletions: {error}"))?;
+    let covered = parse_iso(&deletions.latest_date_covered).ok_or("latestDateCovered is no instant")?;
+    Ok(Answer::Deletions(deletions.deleted_records, covered))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Reads Salesforce: SOQL over REST, Bulk API 2.0 for large first loads, describe for columns.
 //!
 //! One query and its pages for each read, and nothing else unless an option asks for it: `hard_deletes` (one call for
-//! deletions), `bulk_threshold` (one call to count, then a job), `formula_refresh_hours` (a full pass now and then).
+//! deletions), `bulk_threshold` (a job instead of many pages), `formula_refresh_hours` (a full pass now and then).
 //! `sync.rs` decides what a refresh reads and leaves, `scan.rs` how a live query is asked, `plan.rs` which fields, `read.rs`
 //! and `query.rs` how pages follow each other.
 //!
@@ -10,6 +10,9 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 mod bulk;
+mod bulk_results;
+#[cfg(test)]
+mod bulk_tests;
 mod csv;
 mod deleted;
 mod describe;
@@ -17,11 +20,15 @@ mod plan;
 mod push;
 mod query;
 mod read;
+#[cfg(test)]
+mod reading_tests;
 mod scan;
 mod soql;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_server;
 mod wide;
 
 pub use describe::{describe, list_objects, ObjectInfo};

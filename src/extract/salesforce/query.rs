@@ -36,6 +36,8 @@ pub struct PageFacts {
     pub begun_us: Option<i64>,
     /// Of the last record.
     pub last: Option<Place>,
+    /// Records of the whole listing.
+    pub total: u64,
 }
 
 /// A reply of `query` or `queryAll`.
@@ -44,6 +46,8 @@ struct QueryReply<'a> {
     done: bool,
     #[serde(borrow, rename = "nextRecordsUrl", default)]
     next: Option<Cow<'a, str>>,
+    #[serde(rename = "totalSize", default)]
+    total: u64,
     #[serde(borrow)]
     records: Vec<&'a RawValue>,
 }
@@ -135,6 +139,7 @@ fn read_page<T>(
         records: page.records.len(),
         begun_us: begun_us(reply),
         last: page.records.last().and_then(|record| place_of(record.get(), cursor)),
+        total: page.total,
     };
     Ok((taken, facts, next))
 }

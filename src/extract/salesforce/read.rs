@@ -53,6 +53,14 @@ impl Progress {
 /// What to save with a page, so that an interrupted read goes on behind it.
 pub type Position<'p> = &'p (dyn Fn(&Progress) -> Option<Value> + Send + Sync);
 
+/// How a listing ended that was not broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    Everything,
+    /// Left behind its first page, because it is larger than [`Run::large_from`].
+    Large,
+}
+
 /// One read of one table.
 pub struct Run<'a> {
     pub api: &'a ApiClient,
@@ -61,6 +69,8 @@ pub struct Run<'a> {
     pub parser: RecordParser,
     /// Only keys, stamps and deletion marks are read; other columns are unknown.
     pub key_only: bool,
+    /// A listing of so many records is left to a Bulk job.
+    pub large_from: Option<u64>,
     pub notes: Vec<String>,
 }
 
@@ -71,7 +81,7 @@ impl<'a> Run<'a> {
         }
         plan.base_url_bytes = api.base_url().map_or(plan.base_url_bytes, |url| url.len());
         let parser = RecordParser::new(&plan.output);
-        Run { api, sink, plan, parser, key_only, notes: Vec::new() }
+        Run { api, sink, plan, parser, key_only, large_from: None, notes: Vec::new() }
     }
 
     pub fn width(&self) -> usize {
@@ -85,7 +95,7 @@ impl<'a> Run<'a> {
         mut sequence: Sequence,
         progress: &mut Progress,
         position: Position<'_>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Listed, SyncError> {
         loop {
             // Parts are joined by id alone: while one is read a stamp can change, an id cannot.
             if sequence == Sequence::ByStamp && self.plan.parts(&longest(&self.plan, bounds, sequence)).len() > 1 {
@@ -134,17 +144,20 @@ impl<'a> Run<'a> {
         mut listing: Listing,
         progress: &mut Progress,
         position: Position<'_>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Listed, SyncError> {
         let width = self.width();
         let about = About { key_only: self.key_only, ..About::default() };
         loop {
             let (parser, cursor) = (&self.parser, self.plan.cursor.as_deref());
             let take = |batch: &mut Batch, raw: &str| parser.push(batch, raw, &about);
             let Some((batch, facts)) = listing.next(self.api, cursor, || Batch::new(width), take).await? else {
-                return Ok(());
+                return Ok(Listed::Everything);
             };
             progress.advance(&facts);
             self.give(batch, progress, position).await?;
+            if !listing.is_done() && self.is_large(&facts) {
+                return Ok(Listed::Large);
+            }
         }
     }
 
@@ -154,7 +167,7 @@ impl<'a> Run<'a> {
         tail: &Tail,
         progress: &mut Progress,
         position: Position<'_>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Listed, SyncError> {
         let about = About { key_only: self.key_only, ..About::default() };
         let mut joined = Joined::new(&self.plan, lists, tail);
         while let Some((records, facts)) = joined.next(self.api, &self.plan).await? {
@@ -165,6 +178,9 @@ impl<'a> Run<'a> {
             }
             progress.advance(&facts);
             self.give(batch, progress, position).await?;
+            if self.is_large(&facts) {
+                return Ok(Listed::Large);
+            }
         }
         if joined.missing > 0 {
             self.notes.push(format!(
@@ -172,7 +188,11 @@ impl<'a> Run<'a> {
                 joined.missing
             ));
         }
-        Ok(())
+        Ok(Listed::Everything)
+    }
+
+    fn is_large(&self, facts: &PageFacts) -> bool {
+        self.large_from.is_some_and(|records| facts.total >= records)
     }
 
     /// Gives a page to the sink, unless there is nothing in it.

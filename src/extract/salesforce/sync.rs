@@ -21,7 +21,7 @@ use super::bulk;
 use super::deleted;
 use super::plan::{field_of, is_on, number_option, Plan};
 use super::query::Place;
-use super::read::{Progress, Run, Sequence};
+use super::read::{Listed, Progress, Run, Sequence};
 use super::soql::{self, Tail};
 use crate::error::SyncError;
 use crate::extract::time::{parse_iso, to_iso_ms};
@@ -140,14 +140,13 @@ async fn everything(
         let last_id = position.get("last_id").and_then(Value::as_str);
         progress.place = last_id.map(|id| Place { id: id.to_string(), stamp: None });
     }
-    if !bulk::load(run, resume, resumable, &mut progress).await? {
-        let sequence = if run.plan.orders_by_id { Sequence::ById } else { Sequence::Free };
-        let saves = resumable && run.plan.orders_by_id;
-        let position = move |progress: &Progress| {
-            let place = progress.place.as_ref().filter(|_| saves)?;
-            Some(json!({ "upper": progress.begun_us.map(to_iso_ms), "last_id": place.id }))
-        };
-        run.listing(&Tail::default(), sequence, &mut progress, &position).await?;
+    let was_read = match resume {
+        Some(position) => bulk::resume(run, position, &mut progress).await?,
+        None => false,
+    };
+    if !was_read {
+        run.large_from = bulk::threshold(run.api.account())?.filter(|_| resumable && resume.is_none());
+        list(run, resumable, &mut progress).await?;
     }
     let upper = progress.begun_us.or(progress.latest_us);
     let has_cursor = run.plan.cursor.is_some();
@@ -165,6 +164,24 @@ async fn everything(
         },
     };
     Ok((left, upper))
+}
+
+/// Lists everything by queries, or by a job when it turns out to be large.
+async fn list(run: &mut Run<'_>, resumable: bool, progress: &mut Progress) -> Result<(), SyncError> {
+    let sequence = if run.plan.orders_by_id { Sequence::ById } else { Sequence::Free };
+    let saves = resumable && run.plan.orders_by_id;
+    let position = move |progress: &Progress| {
+        let place = progress.place.as_ref().filter(|_| saves)?;
+        Some(json!({ "upper": progress.begun_us.map(to_iso_ms), "last_id": place.id }))
+    };
+    let everything = Tail::default();
+    if run.listing(&everything, sequence, progress, &position).await? == Listed::Large {
+        run.large_from = None;
+        if !bulk::load(run, progress).await? {
+            run.listing(&everything, sequence, progress, &position).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The bounds of an incremental read: the overlap before the cursor is read again.
@@ -225,7 +242,7 @@ async fn ask_for_deletions(run: &mut Run<'_>, mut left: Checkpoint, until: Optio
 /// Every key, for a reconcile.
 pub async fn keys(run: &mut Run<'_>) -> Result<(), SyncError> {
     let sequence = if run.plan.orders_by_id { Sequence::ById } else { Sequence::Free };
-    run.listing(&Tail::default(), sequence, &mut Progress::default(), &|_| None).await
+    run.listing(&Tail::default(), sequence, &mut Progress::default(), &|_| None).await.map(drop)
 }
 
 #[cfg(test)]

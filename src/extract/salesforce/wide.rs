@@ -93,13 +93,10 @@ impl Joined {
             }
             let is_whole = lacking().next().is_none();
             let Some(first) = self.waiting.pop_front() else { break };
+            let others = self.parts.iter_mut().skip(1);
+            let rest: Vec<String> =
+                others.filter_map(|part| part.records.remove(&first.place.id).map(|(_, raw)| raw)).collect();
             if is_whole {
-                let rest: Vec<String> = self
-                    .parts
-                    .iter_mut()
-                    .skip(1)
-                    .filter_map(|part| part.records.remove(&first.place.id).map(|(_, raw)| raw))
-                    .collect();
                 complete.push((Some(first.place), join(&first.raw, &rest, &plan.base)));
             } else {
                 self.missing += 1;
@@ -111,14 +108,16 @@ impl Joined {
     /// Drops records that the first part passed without having them.
     fn forget_strangers(&mut self) {
         let Some((first, others)) = self.parts.split_first_mut() else { return };
-        let (given, is_done) = (first.given, first.listing.is_done());
+        let all_taken = first.listing.is_done() && self.waiting.is_empty();
+        let passed = self.waiting.front().map_or(first.given, |waiting| waiting.number);
         for part in others {
-            let all_done = is_done && part.listing.is_done();
-            if all_done || part.records.len() as u64 > 2 * SLACK {
-                let before = part.records.len();
-                part.records.retain(|_, (number, _)| !all_done && *number + SLACK > given);
-                self.missing += (before - part.records.len()) as u64;
+            let before = part.records.len();
+            if all_taken {
+                part.records.clear();
+            } else if before as u64 > 2 * SLACK {
+                part.records.retain(|_, (number, _)| *number + SLACK > passed);
             }
+            self.missing += (before - part.records.len()) as u64;
         }
     }
 }

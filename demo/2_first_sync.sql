@@ -1,0 +1,6 @@
+-- Commits batch by batch; interrupted, the next run goes on where this one stopped.
+CALL cloudsync_sync('salesforce');
+CALL cloudsync_sync('stripe');
+
+SELECT server, collection, status, mode, fetched, inserted, calls, elapsed
+FROM cloudsync.runs ORDER BY 1, 2;
