@@ -52,7 +52,8 @@ async fn each_status_has_its_meaning_and_its_number_of_calls() {
 
 #[tokio::test]
 async fn a_failure_that_passes_is_not_seen() {
-    let acts: [(&str, fn() -> Act); 9] = [
+    type Named = (&'static str, fn() -> Act);
+    let acts: [Named; 9] = [
         ("status 500", || status(500, "{}")),
         ("429 without a wait", || status(429, "{}")),
         ("reset", || Act::Reset),

@@ -212,6 +212,32 @@ async fn a_window_is_read_when_something_moved_or_it_has_been_long() {
     }
 }
 
+#[tokio::test]
+async fn what_one_table_may_not_read_does_not_stop_the_others() {
+    let mut events = vec![event("e1", NOW - 90, "thing.deleted", thing("t1", 5, 1))];
+    events.push(edited(event("e2", NOW - 80, "thing.updated", thing("t2", 5, 1)), "api_version", json!("v0")));
+    let app = app(events);
+    app.lock().unwrap().forbidden = Some("/things".into());
+    let server = serve(&app).await;
+    let (_, end) = run(&api(source(), &server, |_| ()), followers(&["things", "balances"], NOW - 200)).await;
+    let end = end.unwrap();
+    assert_eq!(server.calls(), 3, "the poll, the object by its id, the window");
+    assert!(end.failed.iter().all(|(_, error)| matches!(error, SyncError::AccessDenied { .. })));
+    assert_eq!(end.failed.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1]);
+    assert!(end.checkpoints.iter().all(Option::is_none));
+
+    app.lock().unwrap().forbidden = Some("/things/".into());
+    let (pages, end) = run(&api(source(), &server, |_| ()), followers(&["things", "balances"], NOW - 200)).await;
+    let end = end.unwrap();
+    assert_eq!((end.failed.len(), end.checkpoints[1].is_some()), (1, true));
+    assert_eq!(table(&pages, 1).0.len(), 0);
+
+    // The poll itself may not be read: that is everyone's failure.
+    app.lock().unwrap().forbidden = Some("/events".into());
+    let (_, end) = run(&api(source(), &server, |_| ()), followers(&["things"], NOW - 200)).await;
+    assert!(matches!(end, Err(SyncError::AccessDenied { .. })));
+}
+
 /// Full load, changes, poll: the table is the app's own, whatever second things happened in.
 #[tokio::test]
 async fn a_load_and_its_polls_end_at_the_apps_truth() {

@@ -80,3 +80,7 @@ mod feed_tests;
 #[cfg(test)]
 #[path = "scan_tests.rs"]
 mod scan_tests;
+
+#[cfg(test)]
+#[path = "incremental_tests.rs"]
+mod incremental_tests;

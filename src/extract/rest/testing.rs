@@ -26,7 +26,8 @@ pub struct App {
     /// Replies left before the app fails for good.
     pub fails_after: Option<usize>,
     pub embedded: usize,
-    pub failure: Option<(u16, String)>,
+    /// A path that may not be read.
+    pub forbidden: Option<String>,
 }
 
 pub type Shared = Arc<Mutex<App>>;
@@ -62,8 +63,8 @@ fn answer(app: &mut App, seen: &Seen) -> Act {
         }
         *left -= 1;
     }
-    if let Some((code, body)) = &app.failure {
-        return status(*code, body);
+    if app.forbidden.as_deref().is_some_and(|path| seen.path.starts_with(path)) {
+        return status(403, r#"{"error": {"message": "not yours"}}"#);
     }
     let parts: Vec<&str> = seen.path.trim_matches('/').split('/').collect();
     let with_lines = |app: &App, thing: &Value| {
