@@ -648,6 +648,11 @@ impl Run {
     ) -> Result<Option<VecDeque<(Vec<usize>, ReadRequest)>>, Report> {
         let server = self.context.server.clone();
         let mut again = Vec::new();
+        for (index, error) in &end.failed {
+            if let Some(at) = jobs.get(*index) {
+                self.end_badly(&[*at], error)?;
+            }
+        }
         for (index, at) in jobs.iter().enumerate() {
             if let Some((_, why)) = end.expired.iter().find(|(expired, _)| *expired == index) {
                 if let Some(job) = self.jobs.get_mut(*at) {
