@@ -150,6 +150,64 @@ async fn parents_and_children_share_a_listing() {
 }
 
 #[tokio::test]
+async fn a_record_deleted_between_two_pages_does_not_stop_the_listing() {
+    // With slices (things), and where only the id says where to go on (a plain listing of the same).
+    for name in ["things", "plain"] {
+        let mut source = source();
+        let mut plain = source.collection("things").unwrap().clone();
+        (plain.name, plain.cursor) = ("plain".into(), None);
+        source.collections.push(plain);
+        source.errors = serde_json::from_value(
+            json!([{"status": [400], "code": "/error/param", "codes": ["starting_after"], "means": "cursor_expired"}]),
+        )
+        .unwrap();
+        let app = app(45);
+        let inner = Arc::clone(&app);
+        let server = crate::http::testing::Server::start(move |seen| {
+            let mut app = inner.lock().unwrap();
+            if let Some(after) = seen.param("starting_after") {
+                if after == "t0035" {
+                    app.things.retain(|t| t["id"] != "t0035" && t["id"] != "t0036");
+                }
+                if !app.things.iter().any(|t| t["id"] == after) {
+                    return crate::http::testing::status(400, r#"{"error": {"param": "starting_after"}}"#);
+                }
+            }
+            answer(&mut app, seen)
+        })
+        .await;
+        let (pages, end) =
+            run(&api(source.clone(), &server, |_| ()), full(vec![output(&source, name, None)], None)).await;
+        end.unwrap();
+        assert_eq!(table(&pages, 0).keys(), ids(45), "{name}: what was listed before stays until its deletion is told");
+    }
+}
+
+/// The built-in source: everything that has a checkpoint follows one stream, and everything can be asked.
+#[test]
+fn stripe_is_read_with_the_fewest_calls() {
+    let source = crate::manifest::load::source("stripe").unwrap();
+    let account = crate::http::testing::account((*source).clone(), "https://api.stripe.test");
+    let served: Vec<_> = source.collections.iter().filter(|c| c.unsupported.is_none()).collect();
+    let outputs = |saved: Option<serde_json::Value>| {
+        served.iter().map(|c| (output(&source, &c.name, saved.clone()), None)).collect::<Vec<_>>()
+    };
+    let groups = crate::extract::group::group(&source, outputs(Some(checkpoint(NOW))));
+    assert_eq!(groups.len(), 1, "a quiet run is one call");
+    assert_eq!(groups[0].0.len(), served.len());
+    let groups = crate::extract::group::group(&source, outputs(None));
+    let listings: Vec<String> = groups
+        .iter()
+        .map(|(_, request)| crate::http::shown_request(&account, &first_request(request, &account).unwrap()))
+        .collect();
+    assert!(groups.len() < served.len(), "children share their parents' listings");
+    for listing in &listings {
+        assert!(listing.starts_with("GET /v1/") && !listing.contains('{'), "{listing}");
+    }
+    assert!(listings.contains(&"GET /v1/customers?limit=100&expand[]=data.sources".to_string()), "{listings:#?}");
+}
+
+#[tokio::test]
 async fn keys_are_listed_without_a_position() {
     let app = app(25);
     let server = serve(&app).await;

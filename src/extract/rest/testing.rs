@@ -56,7 +56,7 @@ fn list(all: &[Value], seen: &Seen) -> Value {
     json!({"object": "list", "data": kept, "has_more": has_more})
 }
 
-fn answer(app: &mut App, seen: &Seen) -> Act {
+pub fn answer(app: &mut App, seen: &Seen) -> Act {
     if let Some(left) = &mut app.fails_after {
         if *left == 0 {
             return status(400, r#"{"error": {"message": "gone for now"}}"#);
