@@ -96,6 +96,8 @@ impl Batch {
 
     /// About how much memory the batch holds, in bytes.
     pub fn size(&self) -> usize {
-        self.arena.len() + self.cells.len() * std::mem::size_of::<Cell>() + self.rows.len() * std::mem::size_of::<RowMeta>()
+        self.arena.len()
+            + self.cells.len() * std::mem::size_of::<Cell>()
+            + self.rows.len() * std::mem::size_of::<RowMeta>()
     }
 }

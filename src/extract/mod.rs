@@ -7,7 +7,10 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 pub mod batch;
+pub mod group;
 pub mod record;
+pub mod rest;
+pub mod salesforce;
 pub mod sink;
 pub mod text;
 pub mod time;

@@ -18,7 +18,10 @@ use tokio::sync::{oneshot, Notify};
 pub enum Event {
     Page(Page),
     /// The access token is stale: a new one is asked for, and the reader waits.
-    NeedToken { stale: Option<AccessToken>, reply: oneshot::Sender<Result<AccessToken, SyncError>> },
+    NeedToken {
+        stale: Option<AccessToken>,
+        reply: oneshot::Sender<Result<AccessToken, SyncError>>,
+    },
     End(Result<ReadEnd, SyncError>),
 }
 

@@ -5,6 +5,21 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
+mod address;
+mod client;
+pub mod guard;
+mod limit;
+pub mod oauth;
+mod pool;
+pub mod retry;
+mod scrub;
+mod transport;
+mod verdict;
+
+pub use address::{fill, shown_request};
+pub use client::{unreadable, ApiClient};
+pub use pool::ClientPool;
+
 use crate::error::SyncError;
 use crate::manifest::Source;
 use crate::secret::Secret;
@@ -86,7 +101,7 @@ impl Default for Policy {
 }
 
 /// What a reader's calls cost so far; read by the backend while the reader runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     pub calls: AtomicU64,
     pub pages: AtomicU64,
@@ -98,6 +113,20 @@ pub struct Stats {
     /// Daily quota as the app last told it; -1 when it did not.
     pub quota_used: AtomicI64,
     pub quota_limit: AtomicI64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            calls: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            waited_ms: AtomicU64::new(0),
+            quota_used: AtomicI64::new(-1),
+            quota_limit: AtomicI64::new(-1),
+        }
+    }
 }
 
 /// Gets a new access token when the app refuses the present one. The backend's side makes it durable first.

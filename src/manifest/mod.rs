@@ -7,7 +7,9 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
+mod check;
 pub mod load;
+pub mod naming;
 pub mod template;
 
 use serde::Deserialize;
@@ -47,7 +49,7 @@ pub struct Source {
     /// Where a JSON error body says what happened: pointers tried in order, e.g. `/error/message`, `/0/message`.
     #[serde(default)]
     pub error_message: Vec<String>,
-    /// The cheapest call that needs valid credentials, for `cloudsync_check`.
+    /// The cheapest call that needs valid credentials, for `cloudsync_check`; a template.
     #[serde(default)]
     pub check_path: Option<String>,
     /// One stream of changes that serves every collection.
@@ -84,11 +86,23 @@ pub struct Setting {
     pub help: String,
     #[serde(default)]
     pub default: Option<String>,
+    /// A default that depends on another setting, used when there is no `default`.
+    #[serde(default)]
+    pub default_by: Option<DefaultBy>,
     #[serde(default)]
     pub required: bool,
     /// When not empty, the only values allowed.
     #[serde(default)]
     pub values: Vec<String>,
+}
+
+/// The default of a setting, by the value of another setting.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultBy {
+    pub setting: String,
+    /// Value of that setting -> default.
+    pub values: BTreeMap<String, String>,
 }
 
 /// A user mapping option: a secret or part of one.
@@ -250,9 +264,22 @@ pub enum Pages {
     /// The last record's field goes into a parameter; `more` is a flag in the reply.
     LastId { param: String, field: String, more: String, size_param: String, size: u32 },
     /// A whole address, absolute or relative, in the reply; absent or null at the end.
-    NextUrl { pointer: String, #[serde(default)] size_param: Option<String>, #[serde(default)] size: Option<u32> },
+    NextUrl {
+        pointer: String,
+        #[serde(default)]
+        size_param: Option<String>,
+        #[serde(default)]
+        size: Option<u32>,
+    },
     /// A token in the reply goes into a parameter.
-    Token { pointer: String, param: String, #[serde(default)] size_param: Option<String>, #[serde(default)] size: Option<u32> },
+    Token {
+        pointer: String,
+        param: String,
+        #[serde(default)]
+        size_param: Option<String>,
+        #[serde(default)]
+        size: Option<u32>,
+    },
     /// A number of records to pass over.
     Offset { param: String, size_param: String, size: u32 },
 }
@@ -299,7 +326,11 @@ pub enum Deletes {
     #[default]
     None,
     /// A field of the record. Deleted when it equals `equals`, or is true when `equals` is not given.
-    Flag { field: String, #[serde(default)] equals: Option<String> },
+    Flag {
+        field: String,
+        #[serde(default)]
+        equals: Option<String>,
+    },
     /// Changes of the feed named in the collection's `feed.deleted`.
     Feed,
     /// The children of one parent are always given complete: those not among them any more are gone.
@@ -340,13 +371,18 @@ pub struct Collection {
     pub cursor: Option<Cursor>,
     #[serde(default)]
     pub deletes: Deletes,
-    /// Path template of one record, e.g. `/v1/charges/{id}`; `{..}` is a column of the key.
+    /// Path template of one record, e.g. `/v1/charges/{id}`; `{..}` is a column of the collection, most often of the
+    /// key. A changed record is read again by it; a live scan uses it when it knows all those columns.
     #[serde(default)]
     pub by_key: Option<String>,
+    /// Pointer to a flag that is true in the answer of `by_key` when the record is gone (Stripe: `/deleted`).
+    #[serde(default)]
+    pub gone: Option<String>,
     /// Filters of the listing that equal a column exactly: column -> operator (`=`, `>`, `>=`, `<`, `<=`) -> parameter.
     #[serde(default)]
     pub filters: BTreeMap<String, BTreeMap<String, String>>,
-    /// Set when its records come out of another collection's.
+    /// Set when its records come out of another collection's. Without a `path` of its own it is read, and sliced by
+    /// the cursor, like the parent.
     #[serde(default)]
     pub parent: Option<Parent>,
     #[serde(default)]
@@ -395,7 +431,7 @@ pub struct Parent {
     /// Parameters to add to the parent's listing for the children to be there (`expand[]`).
     #[serde(default)]
     pub params: BTreeMap<String, String>,
-    /// Column of the child that names its parent, for `with_parent` deletions.
+    /// Column of the child that names its parent: for `with_parent` deletions, and to read one parent's children only.
     #[serde(default)]
     pub key_column: Option<String>,
 }
@@ -409,6 +445,7 @@ pub struct EmbeddedList {
     pub more: String,
     /// Template of the listing that goes on, with `{id}` of the parent; paged like the parent.
     pub path: String,
+    /// Values are templates of the same kind.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
 }
@@ -419,13 +456,16 @@ pub struct EmbeddedList {
 pub struct CollectionFeed {
     /// Names of changes whose object is a record of this collection (or its parent's record, with `of_parent`).
     pub types: Vec<String>,
-    /// Those of them that say the record is gone.
+    /// Further names, whose object is the parent's record although those of `types` are records of this collection.
+    #[serde(default)]
+    pub parent_types: Vec<String>,
+    /// Those of `types` that say the record is gone; with `of_parent`, that the parent is gone and its children with it.
     #[serde(default)]
     pub deleted: Vec<String>,
     /// Keep only changes whose object has this value (pointer -> text).
     #[serde(default)]
     pub only: BTreeMap<String, String>,
-    /// The object is the parent's: children are exploded out of it as in a listing.
+    /// The object of all `types` is the parent's: children are exploded out of it as in a listing.
     #[serde(default)]
     pub of_parent: bool,
 }

@@ -32,9 +32,26 @@ pub fn fill<'a>(template: &str, lookup: impl Fn(&str) -> Option<Cow<'a, str>>) -
     Ok(Some(filled))
 }
 
+/// The names a template holds, without the mark of an optional one.
+pub fn names(template: &str) -> impl Iterator<Item = &str> {
+    template.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(name, _)| name.trim_end_matches('?'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_a_template_are_listed() {
+        for (template, want) in [
+            ("/v1/charges", vec![]),
+            ("/v1/{customer_id}/sources/{id}", vec!["customer_id", "id"]),
+            ("{account_id?}", vec!["account_id"]),
+            ("open { brace", vec![]),
+        ] {
+            assert_eq!(names(template).collect::<Vec<_>>(), want, "{template}");
+        }
+    }
 
     #[test]
     fn names_are_filled_or_reported() {

@@ -12,3 +12,5 @@ pub mod http;
 pub mod manifest;
 #[path = "../../../src/secret.rs"]
 pub mod secret;
+
+pub mod source_pages;

@@ -1,0 +1,61 @@
+//! Decides which tables one stream of calls can fill, so that nothing is read twice.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+use super::rest::is_followed;
+use super::{Mode, Output, ReadRequest};
+use crate::manifest::{Protocol, Source};
+use serde_json::Value;
+
+/// What outputs of one group have in common.
+#[derive(PartialEq)]
+enum Shared {
+    /// Everything that follows the source's change feed.
+    Feed,
+    /// A full reading of one listing, from one position.
+    Listing(String, Option<Value>),
+    Alone,
+}
+
+/// Groups `(output, position of an interrupted full reading)`. Gives for each request the indexes of its outputs in
+/// the input.
+///
+/// Collections found in several parents stay alone: a parent that may not be read must not stop another.
+pub fn group(source: &Source, outputs: Vec<(Output, Option<Value>)>) -> Vec<(Vec<usize>, ReadRequest)> {
+    let mut groups: Vec<(Shared, Vec<usize>, ReadRequest)> = Vec::new();
+    for (index, (output, position)) in outputs.into_iter().enumerate() {
+        let shared = shared(source, &output, position.as_ref());
+        let joined = groups.iter_mut().find(|(known, ..)| *known == shared && shared != Shared::Alone);
+        match joined {
+            Some((_, indexes, request)) => {
+                indexes.push(index);
+                request.outputs.push(output);
+            }
+            None => {
+                let mode = match (&output.checkpoint, position) {
+                    (Some(_), None) => Mode::Incremental,
+                    (_, resume) => Mode::Full { resume },
+                };
+                groups.push((shared, vec![index], ReadRequest { outputs: vec![output], mode }));
+            }
+        }
+    }
+    groups.into_iter().map(|(_, indexes, request)| (indexes, request)).collect()
+}
+
+fn shared(source: &Source, output: &Output, position: Option<&Value>) -> Shared {
+    let collection = &output.collection;
+    if source.protocol != Protocol::Rest || collection.unsupported.is_some() {
+        return Shared::Alone;
+    }
+    if output.checkpoint.is_some() && position.is_none() {
+        return if is_followed(source, collection) { Shared::Feed } else { Shared::Alone };
+    }
+    match &collection.parent {
+        None => Shared::Listing(collection.name.clone(), position.cloned()),
+        Some(parent) => match parent.collections.as_slice() {
+            [one] if parent.explode.is_some() => Shared::Listing(one.clone(), position.cloned()),
+            _ => Shared::Alone,
+        },
+    }
+}

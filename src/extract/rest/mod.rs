@@ -1,0 +1,67 @@
+//! Reads every app that data can describe: listings, pages, slices, change feeds, children, single records.
+//!
+//! Decides nothing about one app: what differs between apps is in their source files.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+mod feed;
+mod full;
+mod incremental;
+mod lookback;
+mod pages;
+pub mod raw;
+mod request;
+mod scan;
+mod slices;
+mod tables;
+
+pub use feed::is_followed;
+pub use scan::pushable;
+pub use tables::KEY_SEPARATOR;
+
+use super::sink::Sink;
+use super::{single_output, Mode, ReadEnd, ReadRequest, Scan};
+use crate::error::SyncError;
+use crate::http::{Account, ApiClient, Request};
+use crate::manifest::Collection;
+
+/// Reads what `request` asks for and gives its pages to `sink`.
+pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
+    match &request.mode {
+        Mode::Full { resume } => full::read(api, &request.outputs, resume.as_ref(), true, sink).await,
+        Mode::Keys => full::read(api, &request.outputs, None, false, sink).await,
+        Mode::Incremental => incremental::read(api, &request.outputs, sink).await,
+        Mode::Scan(scan) => scan::read(api, single_output(&request)?, scan, sink).await,
+    }
+}
+
+/// Tries the credentials (`None`), or whether a collection may be read, with one cheap call.
+pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
+    let account = api.account();
+    let request = match (collection, &account.source.check_path) {
+        (None, Some(path)) => Request { target: path.clone(), ..Request::default() },
+        (None, None) => {
+            let served = account.source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
+            let served = served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?;
+            request::base_request(account, served, &[], Some(1))?
+        }
+        (Some(collection), _) => {
+            let bases = request::bases(&account.source, collection)?;
+            let base = bases.first().ok_or_else(|| SyncError::internal("a child collection without a parent"))?;
+            request::base_request(account, base, &[], Some(1))?
+        }
+    };
+    let is_json = |body: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|e| e.to_string());
+    api.call_parsed(request, |reply| is_json(&reply.body).map(|_| ())).await
+}
+
+/// The first call that a request makes: what EXPLAIN shows.
+pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
+    let output = request.outputs.first().ok_or_else(|| SyncError::internal("a request without a table"))?;
+    let scan = match &request.mode {
+        Mode::Scan(scan) => scan.clone(),
+        _ => Scan::default(),
+    };
+    // A query for a key that no record can have makes no call.
+    Ok(scan::first_request(account, output, &scan)?.unwrap_or_default())
+}

@@ -1,0 +1,286 @@
+//! Answers a live query: decides what the app is told, and reads no page before somebody wants it.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+use super::full;
+use super::pages::{fetch, with_param, Pager, Shape};
+use super::request::{base_request, bases, bound, by_key, is_gone, key_columns, shape, SECOND_US};
+use super::tables::{Stamp, Tables};
+use crate::error::SyncError;
+use crate::extract::sink::Sink;
+use crate::extract::time::to_iso_ms;
+use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
+use crate::http::{Account, ApiClient, Request};
+use crate::manifest::{field_path, Collection, Format, Pages, Source};
+
+const DAY_US: i64 = 86_400 * SECOND_US;
+/// The years 1 and 10000.
+const MIN_US: i64 = -62_135_596_800 * SECOND_US;
+const MAX_US: i64 = 253_402_300_800 * SECOND_US;
+
+/// More single readings than this, and the listing is read instead.
+const MOST_KEYS: usize = 1000;
+
+/// What a query comes down to.
+enum Plan<'s> {
+    /// Records by their keys, of the collection or of the parent that holds them.
+    Keys { base: &'s Collection, requests: Vec<Request> },
+    /// Listings; `is_exact` when they give nothing but what the query asks for.
+    Lists { lists: Vec<(&'s Collection, Request)>, is_exact: bool, is_filtered: bool },
+}
+
+/// How well the app reads a condition on a column.
+pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
+    let keys = keys_of_record(collection);
+    if matches!(op, Op::Eq | Op::In) && keys.contains(&column.name.as_str()) {
+        // The one key of a record: the app gives that record or none.
+        let is_all = keys.len() == 1 && collection.primary_key == [column.name.as_str()];
+        return if is_all { Pushed::Exact } else { Pushed::Superset };
+    }
+    let params = collection.filters.get(&column.name);
+    if symbol(op).is_some_and(|symbol| params.is_some_and(|p| p.contains_key(symbol))) {
+        return Pushed::Exact;
+    }
+    if let Some(cursor) = collection.cursor.as_ref().filter(|c| field_path(&c.field) == column.path) {
+        let reads = match op {
+            Op::Ge | Op::Gt => cursor.param.is_some(),
+            Op::Le | Op::Lt => cursor.upper_param.is_some(),
+            Op::Eq => cursor.param.is_some() || cursor.upper_param.is_some(),
+            _ => false,
+        };
+        // Bounds are inclusive and as coarse as the app's unit.
+        return if reads { Pushed::Superset } else { Pushed::No };
+    }
+    let names_parent = collection.parent.as_ref().is_some_and(|p| p.key_column.as_ref() == Some(&column.name));
+    if names_parent && matches!(op, Op::Eq | Op::In) {
+        return Pushed::Superset;
+    }
+    Pushed::No
+}
+
+/// The columns by which single records can be read; none when a part of the record is outside of it.
+fn keys_of_record(collection: &Collection) -> Vec<&str> {
+    let needs_parent = collection.parent.as_ref().is_some_and(|p| !p.add.is_empty());
+    if needs_parent {
+        Vec::new()
+    } else {
+        key_columns(collection)
+    }
+}
+
+fn symbol(op: Op) -> Option<&'static str> {
+    Some(match op {
+        Op::Eq => "=",
+        Op::Ge => ">=",
+        Op::Gt => ">",
+        Op::Le => "<=",
+        Op::Lt => "<",
+        _ => return None,
+    })
+}
+
+/// A value as a key in an address.
+fn spelled(value: &FilterValue) -> String {
+    match value {
+        FilterValue::Bool(b) => b.to_string(),
+        FilterValue::Int(n) => n.to_string(),
+        FilterValue::Number(text) | FilterValue::Text(text) => text.clone(),
+        FilterValue::Timestamp(micros) => to_iso_ms(*micros),
+        FilterValue::Date(days) => to_iso_ms(i64::from(*days) * DAY_US).chars().take(10).collect(),
+    }
+}
+
+/// A value as a filter's parameter, or `None` when the app cannot be told exactly this.
+///
+/// Instants are in the column's unit, so a bound between two units moves to the one that keeps its meaning:
+/// after half past ten seconds is after ten.
+fn filter_text(column: &OutColumn, op: Op, value: &FilterValue) -> Option<String> {
+    let FilterValue::Timestamp(at) = value else {
+        return Some(spelled(value)).filter(|text| !text.is_empty());
+    };
+    let unit = match column.format {
+        Format::Unix | Format::Rfc2822 => SECOND_US,
+        Format::UnixMs | Format::Auto => 1000,
+    };
+    // Infinity, and years that no app writes.
+    if !(MIN_US..MAX_US).contains(at) {
+        return None;
+    }
+    let whole = match op {
+        Op::Gt | Op::Le => at.div_euclid(unit),
+        Op::Ge | Op::Lt => at.div_euclid(unit) + i64::from(at.rem_euclid(unit) != 0),
+        _ => at.div_euclid(unit) + if at.rem_euclid(unit) == 0 { 0 } else { return None },
+    };
+    match column.format {
+        Format::Unix | Format::UnixMs => Some(whole.to_string()),
+        Format::Auto => Some(to_iso_ms(whole * unit)),
+        Format::Rfc2822 => None,
+    }
+}
+
+/// The values that a column must be one of, each once.
+fn values_of(scan: &Scan, output: &Output, name: &str) -> Option<Vec<String>> {
+    let column = |f: &&Filter| output.columns.get(f.column).is_some_and(|c| c.name == name);
+    let filter = scan.filters.iter().filter(column).find(|f| matches!(f.op, Op::Eq | Op::In))?;
+    let mut values: Vec<String> = filter.values.iter().map(spelled).collect();
+    values.sort();
+    values.dedup();
+    Some(values)
+}
+
+/// Readings by key: of the collection itself, else of the parents that the query names.
+fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<(&'s Collection, Vec<Request>)> {
+    let collection = source.collection(&output.collection.name)?;
+    let reads = |base: &'s Collection, named: Vec<(String, Vec<String>)>| {
+        let mut combined: Vec<Vec<(String, String)>> = vec![Vec::new()];
+        for (name, values) in named {
+            let grow = |so_far: &Vec<(String, String)>| {
+                let add = |value: &String| so_far.iter().cloned().chain([(name.clone(), value.clone())]).collect();
+                values.iter().map(add).collect::<Vec<Vec<_>>>()
+            };
+            combined = combined.iter().flat_map(grow).collect();
+            if combined.len() > MOST_KEYS {
+                return None;
+            }
+        }
+        let value = |key: &Vec<(String, String)>, name: &str| {
+            key.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        Some((base, combined.iter().filter_map(|key| by_key(base, |name| value(key, name))).collect()))
+    };
+    let keys = keys_of_record(collection);
+    let named = |name: &&str| Some((name.to_string(), values_of(scan, output, name)?));
+    if let Some(named) = keys.iter().map(named).collect::<Option<Vec<_>>>().filter(|named| !named.is_empty()) {
+        return reads(collection, named);
+    }
+    let parent = collection.parent.as_ref()?;
+    let [base] = parent.collections.as_slice() else { return None };
+    let base = source.collection(base).filter(|b| b.by_key.is_some())?;
+    let [key] = base.primary_key.as_slice() else { return None };
+    reads(base, vec![(key.clone(), values_of(scan, output, parent.key_column.as_deref()?)?)])
+}
+
+fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan) -> Result<Plan<'s>, SyncError> {
+    let bases = bases(source, &output.collection)?;
+    if let Some((base, mut requests)) = key_requests(source, output, scan) {
+        let params = output.collection.parent.as_ref().filter(|_| base.name != output.collection.name);
+        for (name, value) in params.iter().flat_map(|p| &p.params) {
+            // Alone, a record is expanded without the name of the list around it (`data.sources` is `sources`).
+            let around = format!("{}.", base.records.trim_start_matches('/').replace('/', "."));
+            let value = value.strip_prefix(&around).unwrap_or(value).to_string();
+            requests.iter_mut().for_each(|r| r.query.push((name.clone(), value.clone())));
+        }
+        return Ok(Plan::Keys { base, requests });
+    }
+    let mut is_exact = true;
+    let mut params: Vec<(String, String)> = Vec::new();
+    let mut bounds: [Option<i64>; 2] = [None, None];
+    let own = output.collection.parent.is_none();
+    for filter in &scan.filters {
+        let column = output.columns.get(filter.column);
+        let value = filter.values.first().filter(|_| filter.values.len() == 1);
+        let (Some(column), Some(value), true) = (column, value, own) else {
+            is_exact = false;
+            continue;
+        };
+        let param = output.collection.filters.get(&column.name).and_then(|ops| ops.get(symbol(filter.op)?));
+        let is_cursor = output.collection.cursor.as_ref().is_some_and(|c| field_path(&c.field) == column.path);
+        match (param, value) {
+            (Some(param), _) => {
+                let Some(text) = filter_text(column, filter.op, value) else {
+                    is_exact = false;
+                    continue;
+                };
+                let pair = (param.clone(), text);
+                // Two values for one parameter: the app would take one of them.
+                is_exact &= params.iter().all(|known| known.0 != pair.0 || *known == pair);
+                params.retain(|known| known.0 != pair.0);
+                params.push(pair);
+            }
+            (None, FilterValue::Timestamp(at)) if is_cursor => {
+                is_exact = false;
+                let [lower, upper] = &mut bounds;
+                if matches!(filter.op, Op::Ge | Op::Gt | Op::Eq) {
+                    *lower = (*lower).max(Some(*at));
+                }
+                if matches!(filter.op, Op::Le | Op::Lt | Op::Eq) {
+                    *upper = Some(upper.map_or(*at, |known| known.min(*at)));
+                }
+            }
+            _ => is_exact = false,
+        }
+    }
+    let limit = scan.limit.filter(|_| is_exact);
+    let mut lists = Vec::new();
+    for base in bases {
+        let mut request = base_request(account, base, std::slice::from_ref(output), limit)?;
+        for (name, value) in &params {
+            request = with_param(&request, name, value);
+        }
+        if let Some(cursor) = base.cursor.as_ref().filter(|_| own) {
+            let [lower, upper] = bounds;
+            for (param, at, is_upper) in [(&cursor.param, lower, false), (&cursor.upper_param, upper, true)] {
+                if let (Some(param), Some(at)) = (param, at) {
+                    request = with_param(&request, param, &bound(cursor, at, is_upper));
+                }
+            }
+        }
+        lists.push((base, request));
+    }
+    Ok(Plan::Lists { lists, is_exact, is_filtered: !params.is_empty() })
+}
+
+/// The first call that a query would make; `None` when it makes none.
+pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<Option<Request>, SyncError> {
+    Ok(match plan(account, &account.source, output, scan)? {
+        Plan::Keys { requests, .. } => requests.into_iter().next(),
+        Plan::Lists { lists, .. } => lists.into_iter().next().map(|(_, request)| request),
+    })
+}
+
+/// Reads what a query needs, page by page as it is wanted.
+pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) -> Result<ReadEnd, SyncError> {
+    let source = std::sync::Arc::clone(&api.account().source);
+    let outputs = std::slice::from_ref(output);
+    let mut tables = Tables::new(&source, outputs, false);
+    let plan = plan(api.account(), &source, output, scan)?;
+    sink.until_room().await?;
+    match plan {
+        Plan::Keys { base, requests } => {
+            let one = Shape { records: String::new(), pages: Pages::None };
+            for request in requests {
+                let page = fetch(api, request, &one).await?;
+                let found = page.records().next();
+                // A deleted record's stub is no row of a live query.
+                if let Some(raw) = found.filter(|raw| !is_gone(base, raw)) {
+                    let jobs = tables.record(base, raw, Stamp::default())?;
+                    tables.read_on(api, jobs, sink).await?;
+                }
+                sink.page(tables.page(None)).await?;
+            }
+        }
+        Plan::Lists { lists, is_exact, is_filtered } => {
+            let mut left = scan.limit.filter(|_| is_exact);
+            for (base, request) in lists {
+                let mut pager = Pager::new(shape(base), request);
+                loop {
+                    let page = match pager.next_page(api).await {
+                        Ok(Some(page)) => page,
+                        Ok(None) => break,
+                        // The list is there (that would be a 404); what the filter names is not.
+                        Err(SyncError::NotFound { status: 400, .. }) if is_filtered => break,
+                        Err(error) => return Err(error),
+                    };
+                    full::fill(api, &mut tables, base, &page, sink).await?;
+                    let rows = tables.row_count() as u64;
+                    sink.page(tables.page(None)).await?;
+                    left = left.map(|left| left.saturating_sub(rows));
+                    if left == Some(0) {
+                        return Ok(ReadEnd::default());
+                    }
+                }
+            }
+        }
+    }
+    Ok(ReadEnd { notes: std::mem::take(&mut tables.notes), ..ReadEnd::default() })
+}

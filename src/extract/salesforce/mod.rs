@@ -1,0 +1,98 @@
+//! Reads Salesforce: SOQL over REST, Bulk API 2.0 for large first loads, describe for columns.
+//!
+//! One query and its pages for each read, and nothing else unless an option asks for it: `hard_deletes` (one call for
+//! deletions), `bulk_threshold` (a job instead of many pages), `formula_refresh_hours` (a full pass now and then).
+//! `sync.rs` decides what a refresh reads and leaves, `scan.rs` how a live query is asked, `plan.rs` which fields, `read.rs`
+//! and `query.rs` how pages follow each other.
+//!
+//! Docs: REST API Developer Guide; Bulk API 2.0 and Bulk API Developer Guide; SOQL and SOSL Reference; Object Reference.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+mod bulk;
+mod bulk_results;
+#[cfg(test)]
+mod bulk_tests;
+mod csv;
+mod deleted;
+mod describe;
+mod plan;
+mod push;
+mod query;
+mod read;
+#[cfg(test)]
+mod reading_tests;
+mod scan;
+mod soql;
+mod sync;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod testing_server;
+mod wide;
+
+pub use describe::{describe, list_objects, ObjectInfo};
+pub use push::{order_pushable, pushable};
+
+use super::sink::Sink;
+use super::{single_output, Mode, ReadEnd, ReadRequest};
+use crate::error::SyncError;
+use crate::http::{Account, ApiClient, Request};
+use crate::manifest::Collection;
+use plan::Plan;
+use read::{Run, Sequence};
+
+/// Reads one collection; its rows go to the sink.
+pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
+    let output = single_output(&request)?;
+    let plan = Plan::new(output, api.account())?;
+    let mut run = Run::new(api, sink, plan, matches!(request.mode, Mode::Keys));
+    let checkpoint = match &request.mode {
+        Mode::Full { resume } => Some(sync::full(&mut run, resume.as_ref()).await?),
+        Mode::Incremental => Some(sync::incremental(&mut run).await?),
+        Mode::Scan(wanted) => {
+            scan::scan(&mut run, wanted).await?;
+            None
+        }
+        Mode::Keys => {
+            sync::keys(&mut run).await?;
+            None
+        }
+    };
+    Ok(ReadEnd { checkpoints: vec![checkpoint], expired: Vec::new(), notes: run.notes })
+}
+
+/// The first call of a read as EXPLAIN shows it; nothing is sent.
+pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
+    let mut plan = Plan::new(single_output(request)?, account)?;
+    Ok(match &request.mode {
+        Mode::Scan(wanted) => scan::first_request(&plan, wanted),
+        Mode::Incremental => read::first_request(&plan, &sync::bounds(&plan)?, Sequence::ByStamp),
+        Mode::Full { .. } => read::first_request(&plan, &soql::Tail::default(), Sequence::ById),
+        Mode::Keys => {
+            plan.fields.clear();
+            read::first_request(&plan, &soql::Tail::default(), Sequence::ById)
+        }
+    })
+}
+
+/// Whether the credentials work (`None`), and whether a collection can be read: described, queryable, and one id given.
+pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
+    let root = plan::root(api.account())?;
+    let Some(collection) = collection else {
+        api.call(Request { target: format!("{root}/limits"), ..Request::default() }).await?;
+        return Ok(());
+    };
+    if let Some(reason) = &collection.unsupported {
+        return Err(SyncError::Unsupported { reason: reason.clone() });
+    }
+    let object = soql::check_name(&collection.object)?;
+    describe(api, object, None).await?;
+    api.call(Request {
+        target: format!("{root}/query"),
+        query: vec![("q".to_string(), format!("SELECT Id FROM {object} LIMIT 1"))],
+        ..Request::default()
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Live foreign tables: the planner's and the executor's side of a scan.
+//!
+//! A scan is lazy: nothing is asked of the app before the executor wants the first row, and no page before it wants a row of
+//! it. So a LIMIT is right without being told to the app, and EXPLAIN costs nothing.
+
+mod conditions;
+mod explain;
+mod import;
+mod plan;
+mod scan;
+
+use pgrx::prelude::*;
+
+/// The foreign-data wrapper's callbacks.
+#[pg_extern(
+    sql = "CREATE FUNCTION cloudsync_fdw_handler() RETURNS fdw_handler STRICT LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn cloudsync_fdw_handler() -> pgrx::PgBox<pg_sys::FdwRoutine> {
+    // SAFETY: the node is zeroed: a callback that is not set is one that we do not offer.
+    let mut routine =
+        unsafe { pgrx::PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine).into_pg_boxed() };
+    routine.GetForeignRelSize = Some(plan::get_foreign_rel_size);
+    routine.GetForeignPaths = Some(plan::get_foreign_paths);
+    routine.GetForeignPlan = Some(plan::get_foreign_plan);
+    routine.BeginForeignScan = Some(scan::begin_foreign_scan);
+    routine.IterateForeignScan = Some(scan::iterate_foreign_scan);
+    routine.ReScanForeignScan = Some(scan::rescan_foreign_scan);
+    routine.EndForeignScan = Some(scan::end_foreign_scan);
+    routine.ExplainForeignScan = Some(explain::explain_foreign_scan);
+    routine.ImportForeignSchema = Some(import::import_foreign_schema);
+    routine
+}
+
+/// The table that a scan reads, as far as planning and scanning need it.
+pub(crate) struct Table {
+    pub server: crate::catalog::Server,
+    pub collection: std::sync::Arc<crate::manifest::Collection>,
+    pub columns: Vec<crate::catalog::TableColumn>,
+}
+
+impl Table {
+    pub fn of(relid: pg_sys::Oid) -> Result<Self, crate::report::Report> {
+        let table = crate::catalog::foreign_table(relid)?;
+        // SAFETY: the relation is a foreign table, or the line above had raised.
+        let server = crate::catalog::server_by_oid(unsafe { (*pg_sys::GetForeignTable(relid)).serverid })?;
+        let collection = crate::catalog::collection(&server, &table.collection, table.object.as_deref())?;
+        Ok(Table { server, collection, columns: table.columns })
+    }
+
+    /// The column of an attribute number, as it is read from a record.
+    pub fn out_column(&self, attnum: i16) -> Result<Option<crate::extract::OutColumn>, crate::report::Report> {
+        match self.columns.iter().find(|column| column.attnum == attnum) {
+            Some(column) => crate::catalog::out_column(column, &self.collection, None).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub fn is_salesforce(&self) -> bool {
+        self.server.source.protocol == crate::manifest::Protocol::Salesforce
+    }
+}

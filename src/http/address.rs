@@ -1,0 +1,196 @@
+//! Decides where a call goes and which headers it carries: templates filled, next links kept to their origin.
+//!
+//! Layer: http. Knows nothing of Postgres.
+
+use super::guard::{check_url, same_origin};
+use super::scrub::Scrubber;
+use super::{AccessToken, Account, Request};
+use crate::error::SyncError;
+use crate::manifest::{template, Auth};
+use base64::Engine;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, AUTHORIZATION};
+use reqwest::Url;
+use std::borrow::Cow;
+
+/// The value of a template's name: a server option, else the source's default.
+fn setting<'a>(account: &'a Account, name: &str) -> Option<Cow<'a, str>> {
+    let default = || match name {
+        "api_version" => account.source.api_version.as_deref(),
+        _ => account.source.settings.iter().find(|s| s.name == name).and_then(|s| s.default.as_deref()),
+    };
+    account.options.get(name).map(String::as_str).or_else(default).filter(|v| !v.is_empty()).map(Cow::from)
+}
+
+fn credential<'a>(account: &'a Account, name: &str) -> Option<Cow<'a, str>> {
+    account.credentials.get(name).map(|s| s.expose()).filter(|v| !v.is_empty()).map(Cow::from)
+}
+
+/// Fills a template with server options. `None` when an optional name in it is unset.
+pub fn fill(account: &Account, text: &str) -> Result<Option<String>, SyncError> {
+    template::fill(text, |name| setting(account, name)).map_err(|unset| missing(account, unset.0))
+}
+
+/// Fills a template with credentials, else server options.
+fn fill_secret(account: &Account, text: &str) -> Result<Option<String>, SyncError> {
+    template::fill(text, |name| credential(account, name).or_else(|| setting(account, name)))
+        .map_err(|unset| missing(account, unset.0))
+}
+
+fn missing(account: &Account, option: String) -> SyncError {
+    let is_credential = account.source.auth.credentials().iter().any(|c| c.name == option);
+    SyncError::Missing { place: if is_credential { "user mapping" } else { "server" }, option }
+}
+
+/// The address that paths are relative to: the server option `base_url`, else the source's template, in which
+/// `{instance_url}` is what the token answer named.
+pub fn base_url(account: &Account, token: Option<&AccessToken>) -> Result<String, SyncError> {
+    let template_text = account.options.get("base_url").map_or(account.source.base_url.as_str(), String::as_str);
+    let instance = token.and_then(|t| t.base_url.as_deref());
+    let filled = template::fill(template_text, |name| match name {
+        "instance_url" => instance.map(Cow::from),
+        _ => setting(account, name),
+    });
+    match filled {
+        Ok(Some(url)) => Ok(url.trim_end_matches('/').to_string()),
+        Ok(None) => Err(SyncError::internal("the base address has an optional part")),
+        Err(unset) if unset.0 == "instance_url" => {
+            Err(SyncError::internal("the token answer did not name the address that calls go to"))
+        }
+        Err(unset) => Err(missing(account, unset.0)),
+    }
+}
+
+/// Parses an address that the owner or the source file gives.
+pub fn parse_url(account: &Account, option: &str, text: &str) -> Result<Url, SyncError> {
+    let url = Url::parse(text)
+        .map_err(|e| SyncError::BadSetting { option: option.to_string(), detail: format!("not an address: {e}") })?;
+    check_url(&url, account.policy.allow_private_addresses)
+        .map_err(|refused| SyncError::Connect { host: host_of(&url), detail: refused.0 })?;
+    Ok(url)
+}
+
+/// Host and port as errors name them.
+pub fn host_of(url: &Url) -> String {
+    match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_string(),
+    }
+}
+
+/// The whole address of a call. A target that leads away from the base address is refused: the credential stays home.
+pub fn call_url(account: &Account, base: &str, request: &Request) -> Result<Url, SyncError> {
+    let base_url = parse_url(account, "base_url", base)?;
+    let target = fill_target(account, &request.target)?;
+    let absolute = target.starts_with("https://") || target.starts_with("http://");
+    let text = match (absolute, target.starts_with('/')) {
+        (true, _) => target,
+        // The slash keeps "@host" and the like out of the authority.
+        (false, slash) => format!("{base}{}{target}", if slash { "" } else { "/" }),
+    };
+    let mut url = Url::parse(&text).map_err(|_| SyncError::internal("a path makes no address"))?;
+    if !same_origin(&base_url, &url) {
+        let detail = format!(
+            "a link leads to \"{}\" instead; it was not followed, and no credential was sent there",
+            Scrubber::new(account, None).clean_to(&host_of(&url), 100)
+        );
+        return Err(SyncError::Connect { host: host_of(&base_url), detail });
+    }
+    check_url(&url, account.policy.allow_private_addresses)
+        .map_err(|refused| SyncError::Connect { host: host_of(&base_url), detail: refused.0 })?;
+    if !request.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&request.query);
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// Paths of source files may hold `{api_version}` and other settings.
+fn fill_target(account: &Account, target: &str) -> Result<String, SyncError> {
+    if !target.contains('{') {
+        return Ok(target.to_string());
+    }
+    // Names that are no setting stay as they are: a next link may hold braces of its own.
+    template::fill(target, |name| setting(account, name).or_else(|| Some(Cow::from(format!("{{{name}}}")))))
+        .map_err(|unset| missing(account, unset.0))
+        .map(Option::unwrap_or_default)
+}
+
+/// Headers of a call: the source's, the request's own, and the proof of who we are.
+pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Request) -> Result<HeaderMap, SyncError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(reqwest::header::ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, text) in &account.source.headers {
+        if let Some(filled) = fill_secret(account, text)? {
+            headers.insert(header_name(name)?, header_value(name, &filled)?);
+        }
+    }
+    for (name, text) in &request.headers {
+        headers.insert(header_name(name)?, header_value(name, text)?);
+    }
+    let (name, text, option) = match &account.source.auth {
+        Auth::Bearer { secret, .. } => {
+            let key = credential(account, secret).ok_or_else(|| missing(account, secret.clone()))?;
+            (AUTHORIZATION, format!("Bearer {key}"), secret.as_str())
+        }
+        Auth::Basic { user, password, .. } => {
+            let user_text = fill_secret(account, user)?.unwrap_or_default();
+            let password_text = fill_secret(account, password)?.unwrap_or_default();
+            let both = base64::engine::general_purpose::STANDARD.encode(format!("{user_text}:{password_text}"));
+            (AUTHORIZATION, format!("Basic {both}"), "user")
+        }
+        Auth::Header { header, value, .. } => match fill_secret(account, value)? {
+            Some(text) => (header_name(header)?, text, header.as_str()),
+            None => return Ok(headers),
+        },
+        Auth::Oauth2 { .. } => match token {
+            Some(token) => (AUTHORIZATION, format!("Bearer {}", token.token.expose()), "access token"),
+            None => return Err(SyncError::internal("a call was made before there was an access token")),
+        },
+    };
+    let mut proof = header_value(option, &text)?;
+    proof.set_sensitive(true);
+    headers.insert(name, proof);
+    Ok(headers)
+}
+
+fn header_name(name: &str) -> Result<HeaderName, SyncError> {
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| SyncError::internal(format!("\"{name}\" is not a header's name")))
+}
+
+fn header_value(option: &str, text: &str) -> Result<HeaderValue, SyncError> {
+    HeaderValue::from_str(text.trim()).map_err(|_| SyncError::BadSetting {
+        option: option.to_string(),
+        detail: "it has characters that cannot be sent in a header, such as a line break".to_string(),
+    })
+}
+
+/// The request as EXPLAIN shows it: method, path and parameters, no host and no credential.
+pub fn shown_request(account: &Account, request: &Request) -> String {
+    let method = match (request.method, request.post) {
+        ("", false) => "GET",
+        ("", true) => "POST",
+        (other, _) => other,
+    };
+    let target = fill_target(account, &request.target).unwrap_or_else(|_| request.target.clone());
+    let mut shown = match Url::parse(&target) {
+        Ok(url) => {
+            let query: Vec<String> = url.query_pairs().map(|(k, v)| format!("{k}={v}")).collect();
+            if query.is_empty() {
+                url.path().to_string()
+            } else {
+                format!("{}?{}", url.path(), query.join("&"))
+            }
+        }
+        Err(_) => target,
+    };
+    for (name, value) in &request.query {
+        shown.push(if shown.contains('?') { '&' } else { '?' });
+        shown.push_str(&format!("{name}={value}"));
+    }
+    if let Some(body) = &request.json_body {
+        shown.push_str(&format!(" {body}"));
+    }
+    // A SOQL text in the address may be long, and EXPLAIN is where one wants to read it.
+    format!("{method} {}", Scrubber::new(account, None).clean_to(&shown, 20_000))
+}

@@ -1,0 +1,111 @@
+//! Decides what a reply means: the source's own rules first, then the general reading of its status.
+//!
+//! Layer: http. Knows nothing of Postgres.
+
+use super::scrub::Scrubber;
+use crate::error::SyncError;
+use crate::manifest::{Auth, ErrorRule, Meaning, Source};
+use serde_json::Value;
+use std::time::SystemTime;
+
+/// An error object is small; a longer body with a success status is data and is not searched for error codes.
+pub const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// What a reply asks us to do; `None` when it is a good one.
+pub fn meaning(source: &Source, status: u16, body: &[u8]) -> Option<Meaning> {
+    by_rules(&source.errors, status, body).or_else(|| by_status(source, status))
+}
+
+fn by_rules(rules: &[ErrorRule], status: u16, body: &[u8]) -> Option<Meaning> {
+    let good = (200..300).contains(&status);
+    let mut parsed: Option<Option<Value>> = None;
+    for rule in rules {
+        if !rule.status.is_empty() && !rule.status.contains(&status) {
+            continue;
+        }
+        let Some(pointer) = &rule.code else {
+            // A rule without a code says nothing about a good reply unless it names its status.
+            if good && rule.status.is_empty() {
+                continue;
+            }
+            return Some(rule.means);
+        };
+        if good && body.len() > ERROR_BODY_BYTES {
+            continue;
+        }
+        let value = parsed.get_or_insert_with(|| serde_json::from_slice(body).ok());
+        let code = match value.as_ref().and_then(|v| v.pointer(pointer)) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            _ => continue,
+        };
+        if rule.codes.is_empty() || rule.codes.contains(&code) {
+            return Some(rule.means);
+        }
+    }
+    None
+}
+
+fn by_status(source: &Source, status: u16) -> Option<Meaning> {
+    Some(match status {
+        200..=299 => return None,
+        401 if matches!(source.auth, Auth::Oauth2 { .. }) => Meaning::TokenExpired,
+        401 => Meaning::AuthRejected,
+        403 => Meaning::AccessDenied,
+        404 | 410 => Meaning::NotFound,
+        429 => Meaning::RateLimited,
+        408 | 409 | 425 | 500..=599 => Meaning::Retry,
+        _ => Meaning::BadRequest,
+    })
+}
+
+/// The app's own words about a failure, free of secrets and control characters.
+pub fn message(source: &Source, status: u16, body: &[u8], scrubber: &Scrubber) -> String {
+    let words = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => source
+            .error_message
+            .iter()
+            .filter_map(|pointer| value.pointer(pointer))
+            .find_map(|found| match found {
+                Value::String(text) if !text.is_empty() => Some(text.clone()),
+                Value::Null | Value::String(_) => None,
+                other => Some(other.to_string()),
+            })
+            .unwrap_or_else(|| value.to_string()),
+        Err(_) => String::from_utf8_lossy(body.get(..body.len().min(1000)).unwrap_or_default()).into_owned(),
+    };
+    let words = scrubber.clean(&words);
+    if words.is_empty() {
+        format!("HTTP status {status} without a message")
+    } else {
+        words
+    }
+}
+
+/// What is known of a failed call when it becomes an error.
+pub struct Failure<'a> {
+    pub status: u16,
+    pub detail: String,
+    /// As EXPLAIN shows it.
+    pub request: &'a str,
+    pub tries: u32,
+    /// When the app wants to be asked again.
+    pub until: Option<SystemTime>,
+}
+
+/// The error that a reply's meaning comes down to when it is not tried again.
+pub fn error_of(means: Meaning, failure: Failure<'_>) -> SyncError {
+    let Failure { status, detail, request, tries, until } = failure;
+    match means {
+        Meaning::Retry => SyncError::Unavailable { status, tries, detail },
+        Meaning::RateLimited | Meaning::QuotaSpent => SyncError::RateLimited { until, detail },
+        Meaning::TokenExpired | Meaning::AuthRejected => SyncError::AuthRejected { status, detail },
+        Meaning::AccessDenied => SyncError::AccessDenied { status, detail },
+        Meaning::NotFound => SyncError::NotFound { status, detail },
+        Meaning::FieldRefused => SyncError::FieldRefused { detail },
+        Meaning::CursorExpired => SyncError::CursorExpired { detail },
+        Meaning::Unsupported => SyncError::Unsupported { reason: detail },
+        Meaning::BadRequest => SyncError::BadRequest { status, request: request.to_string(), detail },
+    }
+}

@@ -1,0 +1,253 @@
+//! Commits what must outlive the caller's transaction: a renewed token, a rotated refresh token, a failure, a stop.
+//!
+//! A short-lived background worker does it in a transaction of its own. For tokens it makes the exchange itself, so that a
+//! caller who is cancelled or killed in the middle cannot lose a refresh token that the app has already rotated. Request
+//! and answer travel through a piece of dynamic shared memory.
+
+use crate::catalog::{self, Mapping, Server};
+use crate::error::SyncError;
+use crate::http::{oauth, AccessToken, Stats};
+use crate::io::Reading;
+use crate::refresh::state::{self, Outcome, Stop};
+use crate::refresh::{lock, run::pump};
+use crate::report::{fail, Report};
+use crate::secret::Secret;
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::prelude::*;
+use pgrx::PgSqlErrorCode as Code;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
+
+/// Room for a request and its answer, in bytes.
+const ROOM: usize = 256 << 10;
+
+/// What the worker is asked to do.
+#[derive(Debug, Serialize, Deserialize)]
+enum Request {
+    /// Renew the access token of a mapping unless another session just did.
+    Token { server: String, user: u32, stale: Option<u64> },
+    /// Keep the record of a run, and a stop of the server.
+    Record { outcomes: Vec<Outcome>, stop: Option<Stop> },
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Done,
+    Token { token: String, base_url: Option<String>, expires_at: i64 },
+    Refused { status: u16, detail: String },
+    Connect { host: String, detail: String },
+    Unavailable { status: u16, tries: u32, detail: String },
+    Missing { option: String },
+    Failed { detail: String },
+}
+
+/// Renews the access token of a server for a role. The caller's transaction may end in any way: what was exchanged stays.
+pub fn renew_token(server: &Server, user: pg_sys::Oid, stale: Option<&AccessToken>) -> Result<AccessToken, SyncError> {
+    let request = Request::Token {
+        server: server.name.clone(),
+        user: user.to_u32(),
+        stale: stale.map(|token| token.token.fingerprint()),
+    };
+    match ask(&request)? {
+        Answer::Token { token, base_url, expires_at } => {
+            Ok(AccessToken { token: Secret::new(token), base_url, expires_at, new_refresh_token: None })
+        }
+        Answer::Refused { status, detail } => Err(SyncError::AuthRejected { status, detail }),
+        Answer::Connect { host, detail } => Err(SyncError::Connect { host, detail }),
+        Answer::Unavailable { status, tries, detail } => Err(SyncError::Unavailable { status, tries, detail }),
+        Answer::Missing { option } => Err(SyncError::Missing { place: "user mapping", option }),
+        Answer::Failed { detail } => Err(SyncError::Internal { detail }),
+        Answer::Done => Err(SyncError::internal("the worker gave no token")),
+    }
+}
+
+/// Keeps the record of failed runs whatever becomes of the caller's transaction.
+pub fn record(outcomes: Vec<Outcome>, stop: Option<Stop>) -> Result<(), SyncError> {
+    match ask(&Request::Record { outcomes, stop })? {
+        Answer::Failed { detail } => Err(SyncError::Internal { detail }),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a worker with a request and waits for its answer; Postgres's interrupts are honoured while waiting.
+fn ask(request: &Request) -> Result<Answer, SyncError> {
+    let text = serde_json::to_vec(request).map_err(|e| SyncError::internal(e.to_string()))?;
+    if text.len() + 8 > ROOM {
+        return Err(SyncError::internal("the record of the run is too long for its worker"));
+    }
+    // SAFETY: the segment is mapped for ROOM bytes until it is detached; the worker writes to it only before it ends, and
+    // it is read only after that.
+    unsafe {
+        let segment = pg_sys::dsm_create(ROOM, 0);
+        let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
+        put(memory, &text);
+        let mut worker: pg_sys::BackgroundWorker = std::mem::zeroed();
+        copy_name(&mut worker.bgw_name, "cloudsync record keeper");
+        copy_name(&mut worker.bgw_type, "cloudsync record keeper");
+        copy_name(&mut worker.bgw_library_name, "cloudsync");
+        copy_name(&mut worker.bgw_function_name, "cloudsync_worker_main");
+        worker.bgw_flags =
+            (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as std::ffi::c_int;
+        worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
+        worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+        worker.bgw_main_arg = pg_sys::Datum::from(pg_sys::dsm_segment_handle(segment) as i64);
+        worker.bgw_notify_pid = pg_sys::MyProcPid;
+        let database = pg_sys::MyDatabaseId.to_u32().to_ne_bytes();
+        for (place, byte) in worker.bgw_extra.iter_mut().zip(database) {
+            *place = byte as std::ffi::c_char;
+        }
+        let mut handle: *mut pg_sys::BackgroundWorkerHandle = std::ptr::null_mut();
+        if !pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) {
+            pg_sys::dsm_detach(segment);
+            return Err(SyncError::Unavailable {
+                status: 0,
+                tries: 1,
+                detail: "no background worker slot is free; raise max_worker_processes".into(),
+            });
+        }
+        pg_sys::WaitForBackgroundWorkerShutdown(handle);
+        let answer = get(memory);
+        let answer = serde_json::from_slice::<Answer>(&answer)
+            .map_err(|_| SyncError::internal("the record keeper ended without an answer; see the server log"));
+        pg_sys::dsm_detach(segment);
+        answer
+    }
+}
+
+/// Writes a length and bytes.
+///
+/// # Safety
+/// `memory` must have room for ROOM bytes, and `bytes` must be shorter.
+unsafe fn put(memory: *mut u8, bytes: &[u8]) {
+    let length = (bytes.len() as u64).to_ne_bytes();
+    std::ptr::copy_nonoverlapping(length.as_ptr(), memory, 8);
+    std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.add(8), bytes.len());
+}
+
+/// Reads what [`put`] wrote.
+///
+/// # Safety
+/// As there.
+unsafe fn get(memory: *const u8) -> Vec<u8> {
+    let mut length = [0u8; 8];
+    std::ptr::copy_nonoverlapping(memory, length.as_mut_ptr(), 8);
+    let length = (u64::from_ne_bytes(length) as usize).min(ROOM - 8);
+    std::slice::from_raw_parts(memory.add(8), length).to_vec()
+}
+
+fn copy_name(place: &mut [std::ffi::c_char], name: &str) {
+    for (to, from) in place.iter_mut().zip(name.bytes().chain(std::iter::once(0))) {
+        *to = from as std::ffi::c_char;
+    }
+}
+
+/// Life of the worker.
+///
+/// # Safety
+/// Called by Postgres only, in a process of its own.
+#[pg_guard]
+#[no_mangle]
+pub unsafe extern "C-unwind" fn cloudsync_worker_main(arg: pg_sys::Datum) {
+    // The caller may be cancelled; what it asked for is done all the same, so only SIGTERM ends this worker.
+    BackgroundWorker::attach_signal_handlers(pgrx::bgworkers::SignalWakeFlags::SIGTERM);
+    pg_sys::CurrentResourceOwner =
+        pg_sys::ResourceOwnerCreate(std::ptr::null_mut(), c"cloudsync record keeper".as_ptr());
+    let segment = pg_sys::dsm_attach(arg.value() as pg_sys::dsm_handle);
+    if segment.is_null() {
+        return;
+    }
+    let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
+    pg_sys::dsm_pin_mapping(segment);
+    let request = serde_json::from_slice::<Request>(&get(memory));
+    put(memory, b"");
+    let mut database = [0u8; 4];
+    for (to, from) in database.iter_mut().zip((*pg_sys::MyBgworkerEntry).bgw_extra) {
+        *to = from as u8;
+    }
+    let database = pg_sys::Oid::from_u32(u32::from_ne_bytes(database));
+    pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
+    let answer = match request {
+        Err(e) => Answer::Failed { detail: e.to_string() },
+        Ok(request) => BackgroundWorker::transaction(std::panic::AssertUnwindSafe(|| {
+            serve(&request).unwrap_or_else(|report| Answer::Failed { detail: report.message })
+        })),
+    };
+    // Only after the commit above.
+    put(memory, &serde_json::to_vec(&answer).unwrap_or_default());
+}
+
+fn serve(request: &Request) -> Result<Answer, Report> {
+    match request {
+        Request::Record { outcomes, stop } => {
+            for outcome in outcomes {
+                state::log_run(outcome)?;
+            }
+            if let Some(stop) = stop {
+                state::save_stop(stop)?;
+            }
+            Ok(Answer::Done)
+        }
+        Request::Token { server, user, stale } => {
+            let server = catalog::server(server)?;
+            let user = pg_sys::Oid::from_u32(*user);
+            let mapping = catalog::mapping(&server, user)?;
+            lock::wait_for_token_lock(&server, &mapping)?;
+            // While we waited, another session may have renewed it, and rotated the refresh token.
+            let mapping = catalog::mapping(&server, user)?;
+            if let Some(token) = state::load_token(&server, &mapping)? {
+                if *stale != Some(token.token.fingerprint()) {
+                    return Ok(answer_of(token));
+                }
+            }
+            exchange(&server, user, mapping)
+        }
+    }
+}
+
+fn answer_of(token: AccessToken) -> Answer {
+    Answer::Token { token: token.token.expose().to_string(), base_url: token.base_url, expires_at: token.expires_at }
+}
+
+/// Asks the token endpoint, and stores what it gives.
+fn exchange(server: &Server, user: pg_sys::Oid, mapping: Mapping) -> Result<Answer, Report> {
+    let account = catalog::account(server, &mapping, None);
+    let slot: Arc<Mutex<Option<AccessToken>>> = Arc::default();
+    let filled = slot.clone();
+    let reading = Reading::start(false, move |pool, _sink| {
+        Box::pin(async move {
+            let token = oauth::exchange(&account, &pool, &Stats::default()).await?;
+            if let Ok(mut slot) = filled.lock() {
+                *slot = Some(token);
+            }
+            Ok(Default::default())
+        })
+    });
+    let ended = reading.and_then(|reading| pump(&reading, server, user));
+    let token = match ended {
+        Ok(()) => slot.lock().ok().and_then(|mut slot| slot.take()),
+        Err(SyncError::AuthRejected { status, detail }) => {
+            state::save_stop(&Stop {
+                server: server.name.clone(),
+                refused: Some(mapping.fingerprint()),
+                deferred_until: None,
+                message: detail.clone(),
+            })?;
+            return Ok(Answer::Refused { status, detail });
+        }
+        Err(SyncError::Connect { host, detail }) => return Ok(Answer::Connect { host, detail }),
+        Err(SyncError::Unavailable { status, tries, detail }) => return Ok(Answer::Unavailable { status, tries, detail }),
+        Err(SyncError::Missing { option, .. }) => return Ok(Answer::Missing { option }),
+        Err(other) => return Ok(Answer::Failed { detail: other.to_string() }),
+    };
+    let Some(token) = token else {
+        return Err(fail(Code::ERRCODE_INTERNAL_ERROR, "the token exchange gave nothing", "", ""));
+    };
+    let mut mapping = mapping;
+    if let Some(rotated) = &token.new_refresh_token {
+        catalog::set_credential(server, &mapping, "refresh_token", rotated)?;
+        mapping.credentials.insert("refresh_token".into(), rotated.clone());
+    }
+    state::save_token(server, &mapping, &token)?;
+    Ok(answer_of(token))
+}
