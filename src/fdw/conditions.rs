@@ -47,6 +47,9 @@ pub fn pushed(table: &Table, attnum: i16, op: Op) -> Result<Pushed, Report> {
     if matches!(column.type_oid, pg_sys::TIMESTAMPOID | pg_sys::JSONOID | pg_sys::JSONBOID) {
         return Ok(Pushed::No);
     }
+    if table.described_column(attnum).is_some_and(|described| !described.filterable) {
+        return Ok(Pushed::No);
+    }
     let Ok(Some(out)) = table.out_column(attnum) else { return Ok(Pushed::No) };
     Ok(if table.is_salesforce() {
         salesforce::pushable(&table.collection, &out, op)

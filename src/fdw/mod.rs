@@ -36,6 +36,8 @@ pub(crate) struct Table {
     pub server: crate::catalog::Server,
     pub collection: std::sync::Arc<crate::manifest::Collection>,
     pub columns: Vec<crate::catalog::TableColumn>,
+    /// Fields as the app described them last; `None` when it was not asked yet, or has no such call.
+    pub described: Option<std::sync::Arc<crate::extract::Described>>,
 }
 
 impl Table {
@@ -44,15 +46,28 @@ impl Table {
         // SAFETY: the relation is a foreign table, or the line above had raised.
         let server = crate::catalog::server_by_oid(unsafe { (*pg_sys::GetForeignTable(relid)).serverid })?;
         let collection = crate::catalog::collection(&server, &table.collection, table.object.as_deref())?;
-        Ok(Table { server, collection, columns: table.columns })
+        let described = match server.source.protocol {
+            crate::manifest::Protocol::Salesforce => {
+                crate::refresh::state::load(&server.name, &collection.name)?.described.map(std::sync::Arc::new)
+            }
+            crate::manifest::Protocol::Rest => None,
+        };
+        Ok(Table { server, collection, columns: table.columns, described })
     }
 
     /// The column of an attribute number, as it is read from a record.
     pub fn out_column(&self, attnum: i16) -> Result<Option<crate::extract::OutColumn>, crate::report::Report> {
         match self.columns.iter().find(|column| column.attnum == attnum) {
-            Some(column) => crate::catalog::out_column(column, &self.collection, None).map(Some),
+            Some(column) => crate::catalog::out_column(column, &self.collection, self.described.as_deref()).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// What the app says of a column's field, when it was asked.
+    pub fn described_column(&self, attnum: i16) -> Option<&crate::extract::DescribedColumn> {
+        let column = self.columns.iter().find(|column| column.attnum == attnum)?;
+        let field = column.field.as_deref().unwrap_or(&column.name);
+        self.described.as_deref()?.columns.iter().find(|c| c.field == field || c.name == column.name)
     }
 
     pub fn is_salesforce(&self) -> bool {

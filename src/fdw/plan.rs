@@ -289,7 +289,7 @@ unsafe fn planned_order(
         }
         let Some(attnum) = found.filter(|attnum| *attnum > 0) else { return Ok(None) };
         match table.out_column(attnum)? {
-            Some(out) if salesforce::order_pushable(&out) => {}
+            Some(out) if salesforce::order_pushable(&out) && table.described_column(attnum).is_none_or(|d| d.sortable) => {}
             _ => return Ok(None),
         }
         #[cfg(not(feature = "pg18"))]

@@ -67,9 +67,11 @@ fn output_of(table: &Table, plan: &ScanPlan) -> Result<(Output, Vec<(Source, pg_
     let mut fill = vec![(Source::Null, pg_sys::InvalidOid); width];
     for column in &table.columns {
         let place = (column.attnum - 1) as usize;
-        let out = catalog::out_column(column, &table.collection, None);
+        let out = catalog::out_column(column, &table.collection, table.described.as_deref());
+        // A table that has is_deleted always shows deleted rows too, whichever columns a query names.
+        let always = table.is_salesforce() && column.name == "is_deleted";
         let source = match column.name.as_str() {
-            _ if !plan.columns.contains(&column.attnum) => Source::Null,
+            _ if !always && !plan.columns.contains(&column.attnum) => Source::Null,
             "extra" if column.field.is_none() => Source::Extra,
             "is_deleted" if !table.is_salesforce() => Source::IsDeleted,
             _ => {
@@ -100,7 +102,7 @@ fn output_of(table: &Table, plan: &ScanPlan) -> Result<(Output, Vec<(Source, pg_
         key.push(at);
     }
     let keep_extra = fill.iter().any(|(source, _)| matches!(source, Source::Extra));
-    let output = Output { collection: table.collection.clone(), columns, key, keep_extra, checkpoint: None, described: None };
+    let output = Output { collection: table.collection.clone(), columns, key, keep_extra, checkpoint: None, described: table.described.clone() };
     Ok((output, fill))
 }
 
