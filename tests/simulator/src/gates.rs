@@ -122,6 +122,11 @@ impl Gates {
     }
 }
 
+/// Its own function, because the guard that `wait_for` gives must be gone before the state is changed.
+async fn may_pass(state: &mut watch::Receiver<State>) {
+    let _ = state.wait_for(|s| s.is_open || s.permits > 0).await;
+}
+
 impl Gate {
     /// Keeps the request waiting; notices a client that leaves.
     pub async fn hold(&self, connection: &mut Connection) -> Held {
@@ -129,7 +134,7 @@ impl Gate {
         self.state.send_modify(|s| s.waiting += 1);
         loop {
             tokio::select! {
-                _ = state.wait_for(|s| s.is_open || s.permits > 0) => {
+                () = may_pass(&mut state) => {
                     let passed = self.state.send_if_modified(|s| {
                         if !s.is_open && s.permits == 0 {
                             return false;
