@@ -55,11 +55,15 @@ if ! grep -q "^pg$major *=" "${PGRX_HOME:-$HOME/.pgrx}/config.toml" 2>/dev/null;
 fi
 
 # The marker is a copy of what was installed, so a change of the requirements installs again.
-if ! cmp -s tests/requirements.txt "$VENV/installed.txt"; then
+requirements=(tests/requirements.txt)
+if [ -f tests/clients/requirements.txt ]; then
+    requirements+=(tests/clients/requirements.txt)
+fi
+if ! cat "${requirements[@]}" | cmp -s - "$VENV/installed.txt"; then
     say "installing the Python packages of the tests"
     mkdir -p target
     [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
-    "$VENV/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt >&2
-    cp tests/requirements.txt "$VENV/installed.txt"
+    "$VENV/bin/pip" install -q --disable-pip-version-check "${requirements[@]/#/--requirement=}" >&2
+    cat "${requirements[@]}" >"$VENV/installed.txt"
 fi
 say "set up: $("$server" --version), Rust $rust, cargo-pgrx $CARGO_PGRX_VERSION"

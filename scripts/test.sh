@@ -42,19 +42,31 @@ cargo_tests() {
 
 # Adds up pytest's report; a run that leaves none counts as a failure, a skipped test is shown by its reason.
 pytest_run() {
-    local report=$logs/pytest.xml counts status=0
+    local name=$1 report=$logs/pytest-$1.xml counts status=0
+    shift
     rm -f "$report"
-    say "end-to-end tests"
-    # TESTS is meant to be split into words.
-    # shellcheck disable=SC2086
-    env -u RUST_BACKTRACE "$VENV/bin/python" -m pytest -p no:cacheprovider --junitxml="$report" "$@" ${TESTS:-} >&2 || status=$?
+    say "pytest: $name"
+    env -u RUST_BACKTRACE "$VENV/bin/python" -m pytest -p no:cacheprovider -rs --junitxml="$report" "$@" >&2 || status=$?
     counts=$("$VENV/bin/python" scripts/count_report.py "$report") || counts="0 1"
     read -r ok bad <<<"$counts"
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
         bad=1
     fi
+    say "pytest: $name: $ok passed, $bad failed"
     passed=$((passed + ok))
     failed=$((failed + bad))
+}
+
+# The apps' own client libraries against the simulator, which says where it is in one line.
+client_tests() {
+    local line number
+    [ -d tests/clients ] || return 0
+    coproc SIMULATED { exec "$SIMULATOR" --ca-file "$logs/clients-ca.pem" --stop-after-seconds 1800; }
+    number=$SIMULATED_PID
+    read -r -u "${SIMULATED[0]}" line
+    CLOUDSYNC_SIMULATOR=$line pytest_run clients tests/clients
+    kill "$number" 2>/dev/null || true
+    wait "$number" 2>/dev/null || true
 }
 
 rust_part() {
@@ -66,7 +78,10 @@ rust_part() {
 
 e2e_part() {
     step "building the simulator" env CARGO_TARGET_DIR="$OTHER_TARGET" cargo build -p cloudsync-simulator || return 0
-    pytest_run tests
+    client_tests
+    # TESTS is meant to be split into words.
+    # shellcheck disable=SC2086
+    pytest_run e2e tests/e2e ${TESTS:-}
 }
 
 case $part in
