@@ -517,7 +517,8 @@ impl Run {
     /// Groups jobs into streams of calls.
     fn requests(&self, jobs: Vec<usize>) -> VecDeque<(Vec<usize>, ReadRequest)> {
         let source = &self.context.server.source;
-        let ready: Vec<(usize, &Job)> = jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
+        let ready: Vec<(usize, &Job)> =
+            jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
         if ready.iter().any(|(_, job)| job.seen.is_some()) {
             let keys = |(at, job): &(usize, &Job)| {
                 (vec![*at], ReadRequest { outputs: vec![job.output.clone()], mode: Mode::Keys })
@@ -777,7 +778,8 @@ impl Run {
             SyncError::RateLimited { until, detail } => {
                 let until = until.unwrap_or_else(|| SystemTime::now() + QUOTA_PAUSE);
                 let seconds = until.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-                self.stop = Some(Stop { server, refused: None, deferred_until: Some(seconds), message: detail.clone() });
+                self.stop =
+                    Some(Stop { server, refused: None, deferred_until: Some(seconds), message: detail.clone() });
             }
             _ => {}
         }
