@@ -217,7 +217,7 @@ impl Maker<'_> {
                 v["description"] = json!(format!("{first} {last}, {}", names::prose(&mut self.chance, 10)));
                 v["phone"] = json!(format!("+1415555{}", self.chance.digits(4)));
                 v["address"] = self.address();
-                if index % 3 == 0 {
+                if index.is_multiple_of(3) {
                     let address = self.address();
                     v["shipping"] = json!({"address": address, "name": names::company(company), "phone": null});
                 }
@@ -226,8 +226,8 @@ impl Maker<'_> {
                 if let Some(id) = self.options.accounts.get(company as usize).filter(|_| index % 3 != 2) {
                     v["metadata"]["salesforce_account_id"] = json!(id);
                 }
-                v["balance"] = json!(if index % 9 == 0 { -500 } else { 0 });
-                let coupon = if index % 10 == 0 { self.any("coupons") } else { Value::Null };
+                v["balance"] = json!(if index.is_multiple_of(9) { -500 } else { 0 });
+                let coupon = if index.is_multiple_of(10) { self.any("coupons") } else { Value::Null };
                 if !coupon.is_null() {
                     let coupon = self.record("coupons", &coupon);
                     let id = format!("di_1Sim{}", self.chance.letters(20));
@@ -300,7 +300,7 @@ impl Maker<'_> {
                 v["charge"] = self.any("charges");
                 let charge = v["charge"].clone();
                 let whole = self.record("charges", &charge)["amount"].as_i64().unwrap_or(100);
-                let part = if index % 2 == 0 { whole } else { (whole / 3).max(1) };
+                let part = if index.is_multiple_of(2) { whole } else { (whole / 3).max(1) };
                 v["amount"] = json!(part);
                 v["reason"] = json!(["requested_by_customer", "duplicate", "fraudulent"][index as usize % 3]);
                 self.change("charges", &charge, |c| {
@@ -349,7 +349,7 @@ impl Maker<'_> {
         v["receipt_email"] = customer["email"].clone();
         v["description"] = json!(format!("Charge for {}", names::prose(&mut self.chance, 6)));
         v["metadata"] = json!({"order_id": format!("{:06}", 100_000 + index), "channel": self.chance.pick(&["web", "mobile", "sales"])});
-        if index % 4 == 0 {
+        if index.is_multiple_of(4) {
             v["shipping"] = customer["shipping"].clone();
         }
         v["payment_intent"] = self.any("payment_intents");
@@ -382,7 +382,7 @@ impl Maker<'_> {
         let detail = |amount: i64, what: &str, kind: &str| json!({"amount": amount, "application": null, "currency": "usd", "description": what, "type": kind});
         let fee = amount * 29 / 1000 + 30;
         let mut details = vec![detail(fee, "Stripe processing fees", "stripe_fee")];
-        let tax = if index % 5 == 0 { fee / 5 } else { 0 };
+        let tax = if index.is_multiple_of(5) { fee / 5 } else { 0 };
         if tax > 0 {
             details.push(detail(tax, "VAT", "tax"));
         }
@@ -411,8 +411,8 @@ impl Maker<'_> {
         let customer = self.customer(&v["customer"].clone());
         (v["customer_email"], v["customer_name"]) = (customer["email"].clone(), customer["name"].clone());
         v["number"] = json!(format!("{}-{:04}", customer["invoice_prefix"].as_str().unwrap_or("SIM"), index + 1));
-        v["subscription"] = if index % 2 == 0 { self.any("subscriptions") } else { Value::Null };
-        v["charge"] = if index % 3 == 0 { self.any("charges") } else { Value::Null };
+        v["subscription"] = if index.is_multiple_of(2) { self.any("subscriptions") } else { Value::Null };
+        v["charge"] = if index.is_multiple_of(3) { self.any("charges") } else { Value::Null };
         let total: i64 = (0..lines_of(index)).map(|n| 100 * (n as i64 + 1)).sum();
         for member in
             ["amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"]
