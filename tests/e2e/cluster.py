@@ -3,6 +3,7 @@
 Listens on a Unix socket only. Root runs it as user postgres, anyone else as themselves.
 """
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -16,6 +17,12 @@ import psycopg
 
 PORT = 5432  # names the socket; nothing listens on TCP
 START_SECONDS = 60
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent():
+    """Between fork and exec: a test run that is killed takes its servers along."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def server_bindir():
@@ -84,6 +91,7 @@ class Cluster:
                 stderr=log,
                 cwd=self.dir,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
                 **self._identity(),
             )
         if wait:

@@ -14,8 +14,9 @@ def stripe(pg, sim, apps):
     return pg
 
 
-def test_status_shows_each_collection_before_its_first_run(stripe):
-    rows = stripe.rows("SELECT * FROM cloudsync.status WHERE server = 'stripe' ORDER BY collection")
+def test_status_shows_each_collection_before_its_first_run(pg, sim, apps):
+    apps.connect_in_one_call(pg, "stripe", ["charges", "customers"])
+    rows = pg.rows("SELECT * FROM cloudsync.status WHERE server = 'stripe' ORDER BY collection")
     assert [row[:2] for row in rows] == [("stripe", "charges"), ("stripe", "customers")]
 
 

@@ -175,6 +175,8 @@ def test_a_partitioned_local_table_works(pg, sim, apps):
 def test_an_unlogged_local_table_works(pg, sim, apps):
     sim.seed("stripe", customers=10)
     apps.connect(pg, "stripe", ["customers"])
-    pg.run("ALTER TABLE stripe.customers SET UNLOGGED") if pg.rows("SELECT 1 FROM pg_tables WHERE schemaname = 'stripe'") else None
+    pg.refresh_one("stripe", "customers")
+    pg.run("ALTER TABLE stripe.customers SET UNLOGGED")
+    sim.change("stripe", "customers", sim.ids("stripe", "customers")[0], {"name": "Unlogged"})
     pg.refresh_one("stripe", "customers")
     apps.assert_like_ledger(pg, "stripe", "customers")
