@@ -94,7 +94,7 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
                 format!("server \"{name}\" is not a cloudsync server"),
                 format!("It belongs to the foreign-data wrapper \"{wrapper}\"."),
                 "Name a server made with FOREIGN DATA WRAPPER cloudsync.",
-            ))
+            ));
         }
     };
     Ok(Server { oid: found.serverid, name, options, source })
@@ -126,11 +126,8 @@ pub struct Mapping {
 impl Mapping {
     /// Changes when any credential does.
     pub fn fingerprint(&self) -> i64 {
-        let all: Vec<String> = self
-            .credentials
-            .iter()
-            .map(|(name, secret)| format!("{name}={:x}", secret.fingerprint()))
-            .collect();
+        let all: Vec<String> =
+            self.credentials.iter().map(|(name, secret)| format!("{name}={:x}", secret.fingerprint())).collect();
         xxhash_rust::xxh3::xxh3_64(all.join(";").as_bytes()) as i64
     }
 }
@@ -379,7 +376,7 @@ pub fn output(
                     format!("the table of collection \"{}\" lacks its key column \"{name}\"", collection.name),
                     "",
                     format!("Add the column \"{name}\" to it."),
-                ))
+                ));
             }
         }
     }

@@ -25,12 +25,16 @@ use pgrx::prelude::*;
 pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
-extension_sql_file!("../sql/wrapper.sql", name = "wrapper", requires = [
-    functions::lists::cloudsync_list_sources,
-    functions::lists::cloudsync_list_collections,
-    options::cloudsync_fdw_validator,
-    fdw::cloudsync_fdw_handler,
-]);
+extension_sql_file!(
+    "../sql/wrapper.sql",
+    name = "wrapper",
+    requires = [
+        functions::lists::cloudsync_list_sources,
+        functions::lists::cloudsync_list_collections,
+        options::cloudsync_fdw_validator,
+        fdw::cloudsync_fdw_handler,
+    ]
+);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["wrapper"]);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 

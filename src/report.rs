@@ -85,7 +85,9 @@ pub fn report(subject: &Subject<'_>, error: &SyncError) -> Report {
             Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, // 28000
             format!("{place}: credentials were rejected"),
             sentence(&format!("The API answered with HTTP status {status}; no further collection was tried"), detail),
-            format!("Renew the credentials of server \"{server}\" with cloudsync_set_credential(), then refresh again."),
+            format!(
+                "Renew the credentials of server \"{server}\" with cloudsync_set_credential(), then refresh again."
+            ),
         ),
         SyncError::AccessDenied { status, detail } => (
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE, // 42501

@@ -27,9 +27,13 @@ pub unsafe fn datum(cell: &Cell, batch: &Batch, type_oid: pg_sys::Oid, convert: 
         Cell::Timestamp(us) => timestamp(*us),
         Cell::Date(days) => pg_sys::Datum::from((days - EPOCH_DAYS) as i64),
         Cell::Text(span) => text(batch, *span, convert),
-        Cell::Number(span) => {
-            input(pg_sys::numeric_in, batch, *span, &[pg_sys::Datum::from(0), pg_sys::Datum::from(-1i32 as i64)], convert)
-        }
+        Cell::Number(span) => input(
+            pg_sys::numeric_in,
+            batch,
+            *span,
+            &[pg_sys::Datum::from(0), pg_sys::Datum::from(-1i32 as i64)],
+            convert,
+        ),
         Cell::Json(span) if type_oid == pg_sys::JSONOID => input(pg_sys::json_in, batch, *span, &[], convert),
         Cell::Json(span) => input(pg_sys::jsonb_in, batch, *span, &[], convert),
     })
@@ -53,7 +57,8 @@ pub fn unix_days(datum: pg_sys::Datum) -> i32 {
 unsafe fn text(batch: &Batch, span: Span, convert: bool) -> pg_sys::Datum {
     let bytes = batch.bytes(span);
     if convert {
-        let server = pg_sys::pg_any_to_server(bytes.as_ptr().cast(), bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        let server =
+            pg_sys::pg_any_to_server(bytes.as_ptr().cast(), bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
         if !std::ptr::eq(server, bytes.as_ptr().cast()) {
             return pg_sys::Datum::from(pg_sys::cstring_to_text(server));
         }

@@ -236,7 +236,9 @@ fn exchange(server: &Server, user: pg_sys::Oid, mapping: Mapping) -> Result<Answ
             return Ok(Answer::Refused { status, detail });
         }
         Err(SyncError::Connect { host, detail }) => return Ok(Answer::Connect { host, detail }),
-        Err(SyncError::Unavailable { status, tries, detail }) => return Ok(Answer::Unavailable { status, tries, detail }),
+        Err(SyncError::Unavailable { status, tries, detail }) => {
+            return Ok(Answer::Unavailable { status, tries, detail })
+        }
         Err(SyncError::Missing { option, .. }) => return Ok(Answer::Missing { option }),
         Err(other) => return Ok(Answer::Failed { detail: other.to_string() }),
     };

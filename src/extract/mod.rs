@@ -200,6 +200,8 @@ pub struct ReadEnd {
     pub checkpoints: Vec<Option<Value>>,
     /// Outputs that the change stream can no longer bring up to date and why; they need a full read.
     pub expired: Vec<(usize, String)>,
+    /// Outputs that could not be read, although the others were (a permission taken away).
+    pub failed: Vec<(usize, SyncError)>,
     /// Things the user should know.
     pub notes: Vec<String>,
 }

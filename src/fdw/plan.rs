@@ -122,7 +122,9 @@ unsafe fn key_count(table: &Table, found: &[conditions::Found]) -> Option<f64> {
     let mut count = 1.0;
     for name in &table.collection.primary_key {
         let column = table.columns.iter().find(|c| &c.name == name)?;
-        let one = found.iter().find(|f| f.condition.attnum == column.attnum && matches!(f.condition.op.as_str(), "=" | "any"))?;
+        let one = found
+            .iter()
+            .find(|f| f.condition.attnum == column.attnum && matches!(f.condition.op.as_str(), "=" | "any"))?;
         if one.condition.op == "any" {
             count *= array_length(one.value).unwrap_or(10.0);
         }
@@ -182,15 +184,46 @@ unsafe fn add_path(
 ) {
     let none = std::ptr::null_mut();
     #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-    let path =
-        pg_sys::create_foreignscan_path(root, rel, none, rows, startup, total, pathkeys, outer, none.cast(), none.cast());
+    let path = pg_sys::create_foreignscan_path(
+        root,
+        rel,
+        none,
+        rows,
+        startup,
+        total,
+        pathkeys,
+        outer,
+        none.cast(),
+        none.cast(),
+    );
     #[cfg(feature = "pg17")]
     let path = pg_sys::create_foreignscan_path(
-        root, rel, none, rows, startup, total, pathkeys, outer, none.cast(), none.cast(), none.cast(),
+        root,
+        rel,
+        none,
+        rows,
+        startup,
+        total,
+        pathkeys,
+        outer,
+        none.cast(),
+        none.cast(),
+        none.cast(),
     );
     #[cfg(feature = "pg18")]
     let path = pg_sys::create_foreignscan_path(
-        root, rel, none, rows, 0, startup, total, pathkeys, outer, none.cast(), none.cast(), none.cast(),
+        root,
+        rel,
+        none,
+        rows,
+        0,
+        startup,
+        total,
+        pathkeys,
+        outer,
+        none.cast(),
+        none.cast(),
+        none.cast(),
     );
     pg_sys::add_path(rel, path.cast());
 }
@@ -253,7 +286,10 @@ unsafe fn add_parameterized_paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_s
             }
             let mut outer = pg_sys::bms_union((*info).clause_relids, (*rel).lateral_relids);
             outer = pg_sys::bms_del_member(outer, (*rel).relid as i32);
-            if outer.is_null() || pg_sys::bms_membership(outer) == pg_sys::BMS_Membership::BMS_EMPTY_SET || seen.iter().any(|s| pg_sys::bms_equal(*s, outer)) {
+            if outer.is_null()
+                || pg_sys::bms_membership(outer) == pg_sys::BMS_Membership::BMS_EMPTY_SET
+                || seen.iter().any(|s| pg_sys::bms_equal(*s, outer))
+            {
                 continue;
             }
             seen.push(outer);
@@ -289,7 +325,8 @@ unsafe fn planned_order(
         }
         let Some(attnum) = found.filter(|attnum| *attnum > 0) else { return Ok(None) };
         match table.out_column(attnum)? {
-            Some(out) if salesforce::order_pushable(&out) && table.described_column(attnum).is_none_or(|d| d.sortable) => {}
+            Some(out)
+                if salesforce::order_pushable(&out) && table.described_column(attnum).is_none_or(|d| d.sortable) => {}
             _ => return Ok(None),
         }
         #[cfg(not(feature = "pg18"))]

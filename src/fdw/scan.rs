@@ -102,7 +102,14 @@ fn output_of(table: &Table, plan: &ScanPlan) -> Result<(Output, Vec<(Source, pg_
         key.push(at);
     }
     let keep_extra = fill.iter().any(|(source, _)| matches!(source, Source::Extra));
-    let output = Output { collection: table.collection.clone(), columns, key, keep_extra, checkpoint: None, described: table.described.clone() };
+    let output = Output {
+        collection: table.collection.clone(),
+        columns,
+        key,
+        keep_extra,
+        checkpoint: None,
+        described: table.described.clone(),
+    };
     Ok((output, fill))
 }
 
@@ -205,7 +212,9 @@ pub unsafe extern "C-unwind" fn rescan_foreign_scan(node: *mut pg_sys::ForeignSc
 }
 
 #[pg_guard]
-pub unsafe extern "C-unwind" fn iterate_foreign_scan(node: *mut pg_sys::ForeignScanState) -> *mut pg_sys::TupleTableSlot {
+pub unsafe extern "C-unwind" fn iterate_foreign_scan(
+    node: *mut pg_sys::ForeignScanState,
+) -> *mut pg_sys::TupleTableSlot {
     let slot = (*node).ss.ss_ScanTupleSlot;
     if let Some(clear) = (*slot).tts_ops.as_ref().and_then(|ops| ops.clear) {
         clear(slot);
@@ -461,20 +470,8 @@ pub unsafe fn array_values(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Vec<F
     let (mut length, mut by_value, mut align) = (0i16, false, 0 as std::ffi::c_char);
     pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut align);
     let (mut datums, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    pg_sys::deconstruct_array(
-        array,
-        element,
-        i32::from(length),
-        by_value,
-        align,
-        &mut datums,
-        &mut nulls,
-        &mut count,
-    );
-    (0..count as usize)
-        .filter(|at| !*nulls.add(*at))
-        .filter_map(|at| filter_value(*datums.add(at), element))
-        .collect()
+    pg_sys::deconstruct_array(array, element, i32::from(length), by_value, align, &mut datums, &mut nulls, &mut count);
+    (0..count as usize).filter(|at| !*nulls.add(*at)).filter_map(|at| filter_value(*datums.add(at), element)).collect()
 }
 
 /// The request of a scan whose constants are known, for EXPLAIN: nothing is evaluated and nothing is sent.
@@ -488,7 +485,9 @@ pub unsafe fn shown_request(node: *mut pg_sys::ForeignScanState) -> Result<(Read
         _ => None,
     };
     for condition in &plan.conditions {
-        let (Some(op), Some((column, type_oid))) = (op_of(&condition.op), column_of(condition.attnum)) else { continue };
+        let (Some(op), Some((column, type_oid))) = (op_of(&condition.op), column_of(condition.attnum)) else {
+            continue;
+        };
         let values = match (condition.constant, condition.expr) {
             (Some(constant), _) => vec![FilterValue::Bool(constant)],
             (None, None) => Vec::new(),

@@ -131,10 +131,7 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
 }
 
 /// The app's own description of an object; `None` for sources without discovery.
-pub fn describe(
-    context: &Context,
-    object: &str,
-) -> Result<Option<crate::extract::Described>, crate::error::SyncError> {
+pub fn describe(context: &Context, object: &str) -> Result<Option<crate::extract::Described>, crate::error::SyncError> {
     if context.server.source.protocol != Protocol::Salesforce {
         return Ok(None);
     }

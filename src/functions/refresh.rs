@@ -127,14 +127,17 @@ fn cloudsync_sync(
         );
     }
     warn(&outcomes);
-    let failed: Vec<&Outcome> =
-        outcomes.iter().filter(|o| matches!(o.status.as_str(), "failed" | "partial")).collect();
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| matches!(o.status.as_str(), "failed" | "partial")).collect();
     let Some(first) = failed.first() else { return Ok(()) };
     let names: Vec<String> = failed.iter().map(|o| o.collection.clone()).collect();
     Err(fail(
         code_of(first.sqlstate.as_deref().unwrap_or_default()),
-        format!("cloudsync: {} of {} collections of server \"{server}\" failed: {}",
-            failed.len(), outcomes.len(), names.join(", ")),
+        format!(
+            "cloudsync: {} of {} collections of server \"{server}\" failed: {}",
+            failed.len(),
+            outcomes.len(),
+            names.join(", ")
+        ),
         first.message.clone().unwrap_or_default(),
         first.hint.clone().unwrap_or_default(),
     )
@@ -143,9 +146,10 @@ fn cloudsync_sync(
 
 /// The code of a SQLSTATE's five characters.
 fn code_of(sqlstate: &str) -> Code {
-    let number = sqlstate.bytes().enumerate().fold(0i32, |code, (at, c)| {
-        code + (i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at))
-    });
+    let number = sqlstate
+        .bytes()
+        .enumerate()
+        .fold(0i32, |code, (at, c)| code + (i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at)));
     Code::from(number as isize)
 }
 

@@ -16,18 +16,19 @@ fn job_name(server: &str) -> String {
         return name;
     }
     let hash = xxhash_rust::xxh3::xxh3_64(server.as_bytes());
-    let head: String = name.chars().scan(0, |bytes, c| {
-        *bytes += c.len_utf8();
-        (*bytes <= 46).then_some(c)
-    }).collect();
+    let head: String = name
+        .chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= 46).then_some(c)
+        })
+        .collect();
     format!("{head} {hash:016x}")
 }
 
 fn require_pg_cron() -> Result<(), Report> {
-    let here: Option<bool> = spi::value(
-        "SELECT true FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pg_cron'",
-        &[],
-    )?;
+    let here: Option<bool> =
+        spi::value("SELECT true FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pg_cron'", &[])?;
     if here.is_some() {
         return Ok(());
     }
@@ -56,11 +57,10 @@ pub fn set_schedule(server: &str, schedule: &str) -> Result<i64, Report> {
         &[],
     )?;
     // One statement only: pg_cron runs several as one transaction, in which the procedure could not commit.
-    let command = format!("CALL {}.cloudsync_sync({})", schema.unwrap_or_else(|| "public".into()), quote_literal(server));
-    let id: Option<i64> = spi::value(
-        "SELECT cron.schedule($1, $2, $3)",
-        &[job_name(server).into(), schedule.into(), command.into()],
-    )?;
+    let command =
+        format!("CALL {}.cloudsync_sync({})", schema.unwrap_or_else(|| "public".into()), quote_literal(server));
+    let id: Option<i64> =
+        spi::value("SELECT cron.schedule($1, $2, $3)", &[job_name(server).into(), schedule.into(), command.into()])?;
     Ok(id.unwrap_or_default())
 }
 

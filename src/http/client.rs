@@ -337,3 +337,7 @@ fn unreadable_with(scrubber: &Scrubber, reply: &Reply, why: &str) -> SyncError {
 pub fn unreadable(account: &Account, reply: &Reply, why: &str) -> SyncError {
     unreadable_with(&Scrubber::new(account, None), reply, why)
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

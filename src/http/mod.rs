@@ -13,6 +13,8 @@ pub mod oauth;
 mod pool;
 pub mod retry;
 mod scrub;
+#[cfg(test)]
+pub mod testing;
 mod transport;
 mod verdict;
 

@@ -252,3 +252,7 @@ fn refusal(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &Scr
         _ => Miss::last(SyncError::BadRequest { status, request: "POST of the token request".into(), detail }),
     }
 }
+
+#[cfg(test)]
+#[path = "oauth_tests.rs"]
+mod tests;

@@ -16,6 +16,9 @@ const TELLING_CHARS: usize = 8;
 /// Shorter texts are not secrets, and hiding them would riddle every message.
 const SHORTEST: usize = 4;
 
+/// Stands for a hidden text until all is done; no app's words hold it.
+const HIDDEN: &str = "\u{1}\u{2}\u{1}";
+
 /// The credential texts of one account, longest first.
 pub struct Scrubber {
     secrets: Vec<String>,
@@ -56,12 +59,12 @@ impl Scrubber {
         let mut hidden = text;
         for secret in &self.secrets {
             if hidden.contains(secret.as_str()) {
-                hidden = hidden.replace(secret.as_str(), "***");
+                hidden = hidden.replace(secret.as_str(), HIDDEN);
             }
             hidden = hide_beginnings(&hidden, secret);
         }
-        let line: String = hidden.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let words: Vec<&str> = line.split(' ').filter(|w| !w.is_empty()).map(unstarred).collect();
+        let line: String = unstarred(&hidden).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let words: Vec<&str> = line.split(' ').filter(|w| !w.is_empty()).collect();
         let line = words.join(" ");
         match line.char_indices().nth(chars) {
             Some((at, _)) => format!("{}...", line.get(..at).unwrap_or_default()),
@@ -70,13 +73,19 @@ impl Scrubber {
     }
 }
 
-/// A word that the app starred out still shows the ends of a credential (`sk_live_****4242`).
-fn unstarred(word: &str) -> &str {
-    if word.contains("***") || word.contains("\u{2022}\u{2022}\u{2022}") {
-        "***"
-    } else {
-        word
+/// Hides words that the app starred out: they still show the ends of a credential (`sk_live_****4242`).
+fn unstarred(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '*' | '\u{2022}');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| is_part(c) != is_part(first)).unwrap_or(rest.len());
+        let (run, tail) = rest.split_at(end);
+        let is_starred = is_part(first) && (run.contains("***") || run.contains("\u{2022}\u{2022}\u{2022}"));
+        shown.push_str(if is_starred { HIDDEN } else { run });
+        rest = tail;
     }
+    shown.replace(HIDDEN, "***")
 }
 
 /// Hides cut-off copies: the credential's first characters and as many of the next as agree.
@@ -88,7 +97,7 @@ fn hide_beginnings(text: &str, secret: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find(start) {
         shown.push_str(rest.get(..at).unwrap_or_default());
-        shown.push_str("***");
+        shown.push_str(HIDDEN);
         let found = rest.get(at..).unwrap_or_default();
         let same: usize =
             found.chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
@@ -123,7 +132,8 @@ mod tests {
         for (text, want) in [
             ("bad key sk_live_0123456789abcdef!", "bad key ***!"),
             ("bad key sk_live_0123456...", "bad key ***..."),
-            ("bad key sk_live_*******cdef", "bad key ***"),
+            ("bad key sk_live_*******cdef", "bad key ******"),
+            ("bad key pk_other_*******cdef.", "bad key ***."),
             ("nothing to hide", "nothing to hide"),
             ("two\nlines\u{0}and\ta tab", "two lines and a tab"),
         ] {

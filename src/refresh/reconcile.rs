@@ -128,4 +128,3 @@ impl Seen {
         Ok(marked as i64)
     }
 }
-

@@ -517,7 +517,8 @@ impl Run {
     /// Groups jobs into streams of calls.
     fn requests(&self, jobs: Vec<usize>) -> VecDeque<(Vec<usize>, ReadRequest)> {
         let source = &self.context.server.source;
-        let ready: Vec<(usize, &Job)> = jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
+        let ready: Vec<(usize, &Job)> =
+            jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
         if ready.iter().any(|(_, job)| job.seen.is_some()) {
             let keys = |(at, job): &(usize, &Job)| {
                 (vec![*at], ReadRequest { outputs: vec![job.output.clone()], mode: Mode::Keys })
@@ -648,6 +649,11 @@ impl Run {
     ) -> Result<Option<VecDeque<(Vec<usize>, ReadRequest)>>, Report> {
         let server = self.context.server.clone();
         let mut again = Vec::new();
+        for (index, error) in &end.failed {
+            if let Some(at) = jobs.get(*index) {
+                self.end_badly(&[*at], error)?;
+            }
+        }
         for (index, at) in jobs.iter().enumerate() {
             if let Some((_, why)) = end.expired.iter().find(|(expired, _)| *expired == index) {
                 if let Some(job) = self.jobs.get_mut(*at) {
@@ -772,7 +778,8 @@ impl Run {
             SyncError::RateLimited { until, detail } => {
                 let until = until.unwrap_or_else(|| SystemTime::now() + QUOTA_PAUSE);
                 let seconds = until.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-                self.stop = Some(Stop { server, refused: None, deferred_until: Some(seconds), message: detail.clone() });
+                self.stop =
+                    Some(Stop { server, refused: None, deferred_until: Some(seconds), message: detail.clone() });
             }
             _ => {}
         }

@@ -303,7 +303,8 @@ pub fn stop_in_force(server: &Server, mapping: &Mapping) -> Result<Option<SyncEr
                     return Ok(Some(SyncError::AuthRejected { status: 401, detail }));
                 }
                 if row.get::<bool>(4)? == Some(true) {
-                    let until = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(row.get::<f64>(3)?.unwrap_or(0.0).max(0.0));
+                    let until =
+                        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(row.get::<f64>(3)?.unwrap_or(0.0).max(0.0));
                     return Ok(Some(SyncError::RateLimited { until: Some(until), detail: row.text(5)? }));
                 }
                 Ok(None)

@@ -242,7 +242,7 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
                 format!("{qualified} is {}, not a table", kind_name(kind)),
                 "A refresh writes to an ordinary or partitioned table only.",
                 "Rename it and refresh again, or choose another schema with the server's option \"schema\".",
-            ))
+            ));
         }
     }
     let oid = relation_oid(&schema, &collection.name)?;
@@ -277,18 +277,16 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
     Ok(LocalTable { oid, qualified, columns })
 }
 
-fn conflict(
-    table: &str,
-    column: &str,
-    local: pg_sys::Oid,
-    wanted: pg_sys::Oid,
-) -> Result<Report, Report> {
+fn conflict(table: &str, column: &str, local: pg_sys::Oid, wanted: pg_sys::Oid) -> Result<Report, Report> {
     Ok(fail(
         Code::ERRCODE_DATATYPE_MISMATCH, // 42804
         format!("column \"{column}\" of {table} has type {}, but {} is needed", type_text(local)?, type_text(wanted)?),
         "Columns are never retyped by a refresh.",
-        format!("Rename the column or change its type: ALTER TABLE {table} ALTER COLUMN {} TYPE {};",
-            quote_identifier(column), type_text(wanted)?),
+        format!(
+            "Rename the column or change its type: ALTER TABLE {table} ALTER COLUMN {} TYPE {};",
+            quote_identifier(column),
+            type_text(wanted)?
+        ),
     ))
 }
 

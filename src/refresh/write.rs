@@ -5,11 +5,12 @@
 
 use super::tables::LocalTable;
 use crate::extract::batch::{Batch, Cell, Rejected};
+use crate::extract::rest::KEY_SEPARATOR;
 use crate::extract::Output;
 use crate::report::{fail, Report};
 use crate::value;
 use pgrx::prelude::*;
-use pgrx::spi::quote_identifier;
+use pgrx::spi::{quote_identifier, quote_literal};
 use pgrx::{FromDatum, PgMemoryContexts};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -80,11 +81,8 @@ const EXTRA_COLUMNS: [(&str, pg_sys::Oid); 5] = [
 
 impl Writer {
     pub fn new(table: &LocalTable, output: &Output) -> Result<Self, Report> {
-        let types: Vec<pg_sys::Oid> = output
-            .columns
-            .iter()
-            .map(|c| table.columns.get(&c.name).copied().unwrap_or(pg_sys::InvalidOid))
-            .collect();
+        let types: Vec<pg_sys::Oid> =
+            output.columns.iter().map(|c| table.columns.get(&c.name).copied().unwrap_or(pg_sys::InvalidOid)).collect();
         let key: Vec<String> = output.collection.primary_key.iter().map(|name| quote_identifier(name)).collect();
         let names: Vec<String> = output.columns.iter().map(|c| quote_identifier(&c.name)).collect();
         let cells: Vec<String> = (1..=names.len()).map(|n| format!("b.c{n}")).collect();
@@ -98,7 +96,8 @@ impl Writer {
                 .collect::<Vec<_>>()
                 .join(" AND ")
         };
-        let set: Vec<String> = names.iter().filter(|n| !key.contains(n)).map(|n| format!("{n} = excluded.{n}")).collect();
+        let set: Vec<String> =
+            names.iter().filter(|n| !key.contains(n)).map(|n| format!("{n} = excluded.{n}")).collect();
         let target = &table.qualified;
         let not_older = |new: &str| {
             format!(
@@ -141,8 +140,9 @@ impl Writer {
             format!(
                 "UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), record_hash = NULL \
                  WHERE t.{parent} OPERATOR(pg_catalog.=) ANY ($1) AND NOT t.is_deleted \
-                 AND NOT (pg_catalog.concat_ws(E'\\x1f', {key}) OPERATOR(pg_catalog.=) ANY ($2))",
+                 AND NOT (pg_catalog.concat_ws({separator}, {key}) OPERATOR(pg_catalog.=) ANY ($2))",
                 parent = quote_identifier(parent),
+                separator = quote_literal(KEY_SEPARATOR.to_string()),
                 key = key.iter().map(|k| format!("t.{k}")).collect::<Vec<_>>().join(", "),
             )
         });
@@ -169,9 +169,7 @@ impl Writer {
         counts.unchanged += (batch.rows.len() - chosen.len()) as i64;
         let mut context = PgMemoryContexts::new("cloudsync batch");
         // SAFETY: everything allocated inside lives in `context`, which is freed after the last use.
-        let outcome = unsafe {
-            context.switch_to(|_| self.execute(batch, &chosen, &mut counts, &mut rejected))
-        };
+        let outcome = unsafe { context.switch_to(|_| self.execute(batch, &chosen, &mut counts, &mut rejected)) };
         outcome?;
         if let Some(sql) = self.parents_sql.as_ref().filter(|_| !batch.complete_parents.is_empty()) {
             let parents: Vec<&str> = batch.complete_parents.iter().map(|p| p.parent_key.as_str()).collect();
@@ -312,7 +310,8 @@ impl Writer {
     /// Runs one of the statements over the registered relation; gives its three counts.
     unsafe fn counts_of(&mut self, name: &'static str, sql: &str) -> Result<(i64, i64, i64), Report> {
         if !self.plans.contains_key(name) {
-            let text = CString::new(sql).map_err(|e| fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, e.to_string(), "", ""))?;
+            let text =
+                CString::new(sql).map_err(|e| fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, e.to_string(), "", ""))?;
             let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
             if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
                 return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not prepare the upsert", sql, ""));
@@ -369,7 +368,9 @@ fn key_bytes(batch: &Batch, index: usize, key: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     for at in key {
         match row.get(*at) {
-            Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span)) => bytes.extend_from_slice(batch.bytes(*span)),
+            Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span)) => {
+                bytes.extend_from_slice(batch.bytes(*span))
+            }
             Some(other) => bytes.extend_from_slice(format!("{other:?}").as_bytes()),
             None => {}
         }

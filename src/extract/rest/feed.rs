@@ -27,9 +27,34 @@ pub struct Follower {
     pub cursor: i64,
     /// Changes before this are old news to it.
     from: i64,
-    pub is_expired: bool,
+    is_expired: bool,
+    /// Why it alone could not be read.
+    failed: Option<SyncError>,
     /// A change newer than its cursor was seen, of whatever object.
     pub saw_news: bool,
+}
+
+impl Follower {
+    /// Nothing more is done for it in this run.
+    pub fn is_out(&self) -> bool {
+        self.is_expired || self.failed.is_some()
+    }
+}
+
+/// Whether a failure concerns what was asked for, and not the app or the run as a whole: then the others go on.
+pub fn is_of_one(error: &SyncError) -> bool {
+    use SyncError::{AccessDenied, BadRequest, FieldRefused, NotFound, PagerLoop, TooLarge, Unreadable, Unsupported};
+    matches!(
+        error,
+        AccessDenied { .. }
+            | BadRequest { .. }
+            | FieldRefused { .. }
+            | NotFound { .. }
+            | PagerLoop { .. }
+            | TooLarge { .. }
+            | Unreadable { .. }
+            | Unsupported { .. }
+    )
 }
 
 /// Brings all outputs up to date.
@@ -47,14 +72,22 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
             let days = feed.retention_days;
             end.expired
                 .push((index, format!("the app keeps changes for {days} days, and the last refresh is longer ago")));
+        } else if let Some(error) = &follower.failed {
+            end.failed.push((index, error.clone()));
         } else if let Some(slot) = end.checkpoints.get_mut(index) {
             *slot = Some(next_checkpoint(output, follower, now));
         }
     }
-    let checked = lookback::read(api, &mut poll.tables, outputs, &poll.followers, now, sink).await?;
-    for (index, at) in checked {
-        if let Some(Some(Value::Object(members))) = end.checkpoints.get_mut(index) {
-            members.insert("checked_at".into(), at.into());
+    for (index, checked) in lookback::read(api, &mut poll.tables, outputs, &poll.followers, now, sink).await? {
+        match (checked, end.checkpoints.get_mut(index)) {
+            (Ok(at), Some(Some(Value::Object(members)))) => {
+                members.insert("checked_at".into(), at.into());
+            }
+            (Err(error), Some(slot)) => {
+                *slot = None;
+                end.failed.push((index, error));
+            }
+            _ => {}
         }
     }
     end.notes = std::mem::take(&mut poll.tables.notes);
@@ -97,6 +130,7 @@ impl<'r> Poll<'r> {
                 from: cursor.unwrap_or(i64::MAX).saturating_sub(overlap),
                 // Without a cursor there is nothing to go on from.
                 is_expired: cursor.is_none(),
+                failed: None,
                 saw_news: false,
             }
         };
@@ -116,7 +150,7 @@ impl<'r> Poll<'r> {
 
     /// The oldest change that still matters to anyone; `None` when nobody follows any more.
     fn from(&self) -> Option<i64> {
-        self.followers.iter().filter(|f| !f.is_expired).map(|f| f.from).min()
+        self.followers.iter().filter(|f| !f.is_out()).map(|f| f.from).min()
     }
 
     async fn read(&mut self, sink: &Sink) -> Result<(), SyncError> {
@@ -196,7 +230,7 @@ impl<'r> Poll<'r> {
         // Outputs by the collection that the object is a record of: one reading by id serves them all.
         let mut takers: BTreeMap<&str, Vec<Taker>> = BTreeMap::new();
         for (index, output) in self.outputs.iter().enumerate() {
-            let follows = self.followers.get(index).is_some_and(|f| !f.is_expired && created >= f.from);
+            let follows = self.followers.get(index).is_some_and(|f| !f.is_out() && created >= f.from);
             let Some(feed) = output.collection.feed.as_ref().filter(|_| follows) else { continue };
             let belongs = feed.only.iter().all(|(field, want)| text_at(object, field).as_deref() == Some(want));
             let Some(of_parent) = role(feed, &name).filter(|_| belongs) else { continue };
@@ -217,9 +251,21 @@ impl<'r> Poll<'r> {
         }
         for (base, takers) in takers {
             let Some(base) = self.source.collection(base) else { continue };
-            self.object(base, &takers, change, object, created, sink).await?;
+            match self.object(base, &takers, change, object, created, sink).await {
+                Err(error) if is_of_one(&error) => self.fail(&takers, &error),
+                other => other?,
+            }
         }
         Ok(())
+    }
+
+    /// Leaves outputs behind that cannot be read; the others go on.
+    fn fail(&mut self, takers: &[Taker], error: &SyncError) {
+        for taker in takers {
+            if let Some(follower) = self.followers.get_mut(taker.index) {
+                follower.failed.get_or_insert(error.clone());
+            }
+        }
     }
 
     /// Puts the latest state of one object into the tables that want it.

@@ -5,7 +5,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::feed::Follower;
+use super::feed::{is_of_one, Follower};
 use super::full::fill;
 use super::pages::{with_param, Pager};
 use super::request::{base_request, bases, bound, shape, SECOND_US};
@@ -29,7 +29,8 @@ pub fn window<'s>(source: &'s Source, collection: &'s Collection) -> Option<&'s 
     own.or_else(|| if collection.feed.is_none() { of_parent() } else { None })
 }
 
-/// Reads the windows that are due; parent and children share a listing. Gives the outputs that were read and when.
+/// Reads the windows that are due; parent and children share a listing. Gives the outputs that were read and when, or
+/// why one could not be.
 pub async fn read(
     api: &ApiClient,
     tables: &mut Tables<'_>,
@@ -37,12 +38,12 @@ pub async fn read(
     followers: &[Follower],
     now: Option<i64>,
     sink: &Sink,
-) -> Result<Vec<(usize, String)>, SyncError> {
+) -> Result<Vec<(usize, Result<String, SyncError>)>, SyncError> {
     let source = std::sync::Arc::clone(&api.account().source);
     // Base -> (the outputs that are due, where the window begins).
     let mut due: BTreeMap<String, (Vec<usize>, i64)> = BTreeMap::new();
     for (index, (output, follower)) in outputs.iter().zip(followers).enumerate() {
-        let Some(window) = window(&source, &output.collection).filter(|_| !follower.is_expired) else { continue };
+        let Some(window) = window(&source, &output.collection).filter(|_| !follower.is_out()) else { continue };
         let checked_at = output.checkpoint.as_ref().and_then(|c| c.get("checked_at")).and_then(Value::as_str);
         // Cursors move with every poll; the window reaches back from the last time the list itself was read.
         let since = checked_at.and_then(parse_iso).map_or(follower.cursor, |at| at.min(follower.cursor));
@@ -61,23 +62,40 @@ pub async fn read(
     let mut checked = Vec::new();
     for (name, (indexes, from)) in due {
         let Some(base) = source.collection(&name) else { continue };
-        let wanted: Vec<Output> = indexes.iter().filter_map(|i| outputs.get(*i)).cloned().collect();
-        let mut request = base_request(api.account(), base, &wanted, None)?;
-        if let Some((cursor, param)) = base.cursor.as_ref().and_then(|c| Some((c, c.param.as_ref()?))) {
-            request = with_param(&request, param, &bound(cursor, from, false));
-        }
-        let mut pager = Pager::new(shape(base), request);
-        let mut clock = None;
         tables.limit_to(Some(indexes.clone()));
-        while let Some(page) = pager.next_page(api).await? {
-            clock = clock.or(page.date_us);
-            fill(api, tables, base, &page, sink).await?;
-            sink.page(tables.page(None)).await?;
-        }
+        let read = read_window(api, tables, base, outputs, &indexes, from, sink).await;
         tables.limit_to(None);
-        if let Some(at) = clock.or(now) {
-            checked.extend(indexes.into_iter().map(|index| (index, to_iso_ms(at))));
-        }
+        let at = match read {
+            Ok(clock) => Ok(clock.or(now).map(to_iso_ms)),
+            Err(error) if is_of_one(&error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        checked.extend(indexes.into_iter().filter_map(|index| Some((index, at.clone().transpose()?))));
     }
     Ok(checked)
+}
+
+/// Reads one window; gives the app's clock at its first page.
+async fn read_window(
+    api: &ApiClient,
+    tables: &mut Tables<'_>,
+    base: &Collection,
+    outputs: &[Output],
+    indexes: &[usize],
+    from: i64,
+    sink: &Sink,
+) -> Result<Option<i64>, SyncError> {
+    let wanted: Vec<Output> = indexes.iter().filter_map(|i| outputs.get(*i)).cloned().collect();
+    let mut request = base_request(api.account(), base, &wanted, None)?;
+    if let Some((cursor, param)) = base.cursor.as_ref().and_then(|c| Some((c, c.param.as_ref()?))) {
+        request = with_param(&request, param, &bound(cursor, from, false));
+    }
+    let mut pager = Pager::new(shape(base), request);
+    let mut clock = None;
+    while let Some(page) = pager.next_page(api).await? {
+        clock = clock.or(page.date_us);
+        fill(api, tables, base, &page, sink).await?;
+        sink.page(tables.page(None)).await?;
+    }
+    Ok(clock)
 }

@@ -65,3 +65,22 @@ pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request
     // A query for a key that no record can have makes no call.
     Ok(scan::first_request(account, output, &scan)?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+#[path = "full_tests.rs"]
+mod full_tests;
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod feed_tests;
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod scan_tests;
+
+#[cfg(test)]
+#[path = "incremental_tests.rs"]
+mod incremental_tests;

@@ -59,7 +59,7 @@ pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<
             None
         }
     };
-    Ok(ReadEnd { checkpoints: vec![checkpoint], expired: Vec::new(), notes: run.notes })
+    Ok(ReadEnd { checkpoints: vec![checkpoint], notes: run.notes, ..ReadEnd::default() })
 }
 
 /// The first call of a read as EXPLAIN shows it; nothing is sent.

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::faults::{Fault, Kind};
 use crate::http::{Connection, Reply};
+use crate::serve::Next;
 
 /// What reached the client of a broken reply.
 pub struct Sent {
     pub status_line: bool,
     pub body_bytes: usize,
-    pub keep: bool,
+    pub next: Next,
 }
 
 /// The reply that takes the place of the app's own, for faults that are a complete reply.
@@ -113,26 +114,29 @@ pub fn breaks_the_wire(kind: Kind) -> bool {
 /// Sends the reply in its broken way. Errors only mean that the client left first.
 pub async fn send(connection: &mut Connection, fault: &Fault, reply: &Reply) -> Sent {
     let half = reply.body.len() / 2;
-    let mut sent = Sent { status_line: true, body_bytes: half, keep: false };
+    let mut sent = Sent { status_line: true, body_bytes: half, next: Next::Close };
     let head = reply.head(Some(reply.body.len()), true);
     match fault.kind {
         Kind::ResetBefore => {
             connection.stream.reset_on_close();
-            sent = Sent { status_line: false, body_bytes: 0, keep: false };
+            sent = Sent { status_line: false, body_bytes: 0, next: Next::Reset };
         }
         Kind::ResetHeaders => {
             let _ = connection.write(&head[..head.len() / 2]).await;
             connection.stream.reset_on_close();
-            sent.body_bytes = 0;
+            (sent.body_bytes, sent.next) = (0, Next::Reset);
         }
         Kind::ResetBody => {
             write_half(connection, head, &reply.body[..half]).await;
             connection.stream.reset_on_close();
+            sent.next = Next::Reset;
         }
         Kind::Truncate => write_half(connection, head, &reply.body[..half]).await,
         Kind::TruncateJson => {
             let cut = Reply { body: reply.body[..half].to_vec(), ..reply.clone() };
-            sent.keep = connection.send(&cut, false, false).await.is_ok();
+            if connection.send(&cut, false, false).await.is_ok() {
+                sent.next = Next::Keep;
+            }
         }
         Kind::ChunkError => {
             let mut bytes = reply.head(None, true);
@@ -158,7 +162,7 @@ pub async fn send(connection: &mut Connection, fault: &Fault, reply: &Reply) -> 
         }
         Kind::Hang => {
             connection.wait_gone().await;
-            sent = Sent { status_line: false, body_bytes: 0, keep: false };
+            sent = Sent { status_line: false, body_bytes: 0, next: Next::Close };
         }
         Kind::HangBody => {
             write_half(connection, head, &reply.body[..half]).await;

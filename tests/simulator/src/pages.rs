@@ -17,6 +17,11 @@ pub fn listing_key(app: &str, request: &Request) -> String {
     format!("{}?{params:?}", request.path)
 }
 
+/// Whether the request asks for a first page, which repeats none.
+pub fn starts_listing(app: &str, request: &Request) -> bool {
+    app == "stripe" && !request.query.contains("starting_after") && !request.query.contains("ending_before")
+}
+
 /// The listing a sent page belongs to: for a Salesforce query it is named by the page only.
 pub fn sent_listing(app: &str, request: &Request, reply: &Reply) -> Option<String> {
     if app == "stripe" {

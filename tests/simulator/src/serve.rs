@@ -17,6 +17,8 @@ use crate::world::World;
 pub enum Next {
     Keep,
     Close,
+    /// Dropped at once, so that the reset asked for is what the client sees.
+    Reset,
 }
 
 /// Serves one client of an app until either side ends the connection.
@@ -24,6 +26,7 @@ pub async fn serve(world: Arc<World>, app: &'static str, mut connection: Connect
     while let Ok(Some(request)) = connection.next_request().await {
         match serve_one(&world, app, &mut connection, &request).await {
             Ok(Next::Keep) if !request.wants_close => {}
+            Ok(Next::Reset) => return,
             _ => break,
         }
     }
@@ -50,7 +53,8 @@ async fn serve_one(
     }
 
     let listing = pages::listing_key(app, request);
-    let earlier = traffic.last_pages.lock().unwrap().get(&listing).cloned();
+    let is_start = pages::starts_listing(app, request);
+    let earlier = traffic.last_pages.lock().unwrap().get(&listing).filter(|_| !is_start).cloned();
     let fault = traffic.faults.lock().unwrap().decide(app, request, earlier.is_some());
     if let Some(fault) = &fault {
         let name = serde_json::to_value(fault.kind).ok().and_then(|v| v.as_str().map(str::to_string));
@@ -94,7 +98,7 @@ async fn serve_one(
                 e.status = 0;
             }
         });
-        return Ok(if sent.keep { Next::Keep } else { Next::Close });
+        return Ok(sent.next);
     }
     let close = request.wants_close;
     if let Some(gate) = world.gates.hit(app, request, true) {
