@@ -89,6 +89,8 @@ class Apps:
             for column in columns:
                 if column["name"] in ignore:
                     continue
+                if top_of(column) not in entry["record"]:
+                    continue  # known from elsewhere: the invoice of a line that came inside it
                 want = expected(entry["record"], column)
                 got = getattr(stored[key], column["name"])
                 assert same(got, want), f"{collection} {key}, column {column['name']}: {got!r} stored, {want!r} sent"
@@ -118,12 +120,19 @@ def columns_of(session, schema, collection):
     return [row._asdict() for row in rows if row.name not in ("is_deleted", "extra", "received_at")]
 
 
+def path_of(column):
+    field = column["field"] or column["name"]
+    return field[1:].split("/") if field.startswith("/") else [field]
+
+
+def top_of(column):
+    return path_of(column)[0]
+
+
 def expected(record, column):
     """The value of a column as PostgreSQL should give it, from the record as the app sent it."""
-    field = column["field"] or column["name"]
-    path = field[1:].split("/") if field.startswith("/") else [field]
     value = record
-    for key in path:
+    for key in path_of(column):
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
         return None

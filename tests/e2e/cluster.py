@@ -126,6 +126,16 @@ class Cluster:
         """Ends without a checkpoint, as a crash would."""
         return self._end(signal.SIGQUIT, 60)
 
+    def kill_backend(self, pid):
+        """kill -9, which makes the server start anew; returns once it has."""
+        before = self.log_text().count("reinitializing")
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while self.log_text().count("reinitializing") == before:
+            assert time.monotonic() < deadline, "the server took no notice of the kill"
+            time.sleep(0.02)
+        self.wait_ready()
+
     def restart(self):
         self.stop()
         return self.start()
