@@ -3,6 +3,7 @@
 Listens on a Unix socket only. Root runs it as user postgres, anyone else as themselves.
 """
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -16,6 +17,12 @@ import psycopg
 
 PORT = 5432  # names the socket; nothing listens on TCP
 START_SECONDS = 60
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent():
+    """Between fork and exec: a test run that is killed takes its servers along."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def server_bindir():
@@ -84,6 +91,7 @@ class Cluster:
                 stderr=log,
                 cwd=self.dir,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
                 **self._identity(),
             )
         if wait:
@@ -117,6 +125,16 @@ class Cluster:
     def stop_immediate(self):
         """Ends without a checkpoint, as a crash would."""
         return self._end(signal.SIGQUIT, 60)
+
+    def kill_backend(self, pid):
+        """kill -9, which makes the server start anew; returns once it has."""
+        before = self.log_text().count("reinitializing")
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while self.log_text().count("reinitializing") == before:
+            assert time.monotonic() < deadline, "the server took no notice of the kill"
+            time.sleep(0.02)
+        self.wait_ready()
 
     def restart(self):
         self.stop()

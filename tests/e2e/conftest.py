@@ -3,8 +3,8 @@
 A test says which promises of RELIABILITY.md it proves: `@pytest.mark.proves("D1", "K01")`.
 """
 
-import os
 import shutil
+import signal
 import sys
 import time
 import uuid
@@ -165,13 +165,26 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than some seconds")
 
 
+def pytest_sessionstart(session):
+    # A run that is told to end still removes its servers.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM"))
+
+
 STARTED = time.monotonic()
+
+
+def pytest_report_teststatus(report):
+    """No dots: each test has a line of its own."""
+    if report.passed:
+        return ("passed" if report.when == "call" else ""), "", ""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report):
     """A line of progress a test, with the time since the start."""
-    if report.when == "call" or (report.when == "setup" and not report.passed):
+    if report.when == "call" or not report.passed:
         word = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}[report.outcome]
-        name = report.nodeid.split("tests/e2e/")[-1]
-        print(f"\n[{time.monotonic() - STARTED:6.1f} s] {word:7} {name} ({report.duration:.1f} s)", end="", flush=True)
+        if report.failed and report.when != "call":
+            word = "ERROR"
+        name = report.nodeid.split("tests/e2e/")[-1].removeprefix("e2e/")
+        print(f"[{time.monotonic() - STARTED:6.1f} s] {word:7} {name} ({report.duration:.1f} s)", flush=True)

@@ -21,6 +21,9 @@ def poll(condition, what, seconds=WAIT_SECONDS):
         time.sleep(0.02)
 
 
+Notice = namedtuple("Notice", "severity_nonlocalized sqlstate message_primary message_detail message_hint")
+
+
 class Failure:
     """What `Session.fails` saw."""
 
@@ -77,7 +80,10 @@ class Session:
     def __init__(self, connection):
         self.connection = connection
         self.notices = []
-        connection.add_notice_handler(self.notices.append)
+        # What psycopg gives dies with the result it came in.
+        connection.add_notice_handler(
+            lambda diag: self.notices.append(Notice(*(getattr(diag, name) for name in Notice._fields)))
+        )
         self.pid = connection.info.backend_pid
 
     def rows(self, statement, *parameters):

@@ -23,8 +23,9 @@ def simulator_program():
 class Gate:
     """Holds matching requests until it is released."""
 
-    def __init__(self, simulator, number):
+    def __init__(self, simulator, app, number):
         self.simulator = simulator
+        self.app = app
         self.number = number
 
     def look(self, wait_for=0, gone=0):
@@ -145,11 +146,12 @@ class Simulator:
     @contextmanager
     def gate(self, app, **match):
         """Requests that match wait inside the block until release(); all go on after it."""
-        gate = Gate(self, self.post(f"/{app}/gates", {"match": match})["id"])
+        gate = Gate(self, app, self.post(f"/{app}/gates", {"match": match})["id"])
         try:
             yield gate
         finally:
-            gate.release()
+            # Forgotten, not only opened: an open gate would still take the requests of the next one.
+            self.delete(f"/{app}/gates")
 
     def stop(self):
         self.process.terminate()

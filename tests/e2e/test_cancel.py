@@ -87,7 +87,9 @@ def test_a_refresh_can_be_cancelled_while_it_waits_for(phase, pg, sim, apps):
         with pg.fails("57014") as failure:
             pg.rows("SELECT * FROM cloudsync_refresh('salesforce', 'accounts')")
         assert 0.25 <= failure.seconds <= 0.4, f"ended after {failure.seconds:.3f} s"
-        gate.wait_gone()
+        if phase != "the token":
+            gate.wait_gone()
+        # A token exchange goes on without us: its answer may hold a refresh token that must not be lost.
     pg.run("RESET statement_timeout")
     assert_nothing_is_left(pg)
     pg.refresh_one("salesforce", "accounts")

@@ -57,12 +57,32 @@ def test_import_foreign_schema_leaves_out_what_is_excepted(pg, apps):
 
 def test_one_call_connects_a_source(pg, sim, apps):
     sim.seed("salesforce", accounts=4)
-    apps.connect(pg, "salesforce", ["accounts"])
+    apps.connect_in_one_call(pg, "salesforce", ["accounts"])
     assert tables_in(pg, "salesforce_live") == {"accounts": "f"}
     assert tables_in(pg, "salesforce") == {"accounts": "r"}
     assert pg.value("SELECT count(*) FROM pg_user_mappings WHERE srvname = 'salesforce'") == 1
     pg.refresh_one("salesforce", "accounts")
     apps.assert_like_ledger(pg, "salesforce", "accounts")
+
+
+@pytest.mark.parametrize("source, collection", [("salesforce", "accounts"), ("stripe", "customers")])
+def test_everything_can_happen_in_one_transaction(source, collection, pg, sim, apps):
+    sim.seed(source, **{collection: 3})
+    pg.run("BEGIN")
+    apps.server(pg, source)
+    pg.refresh_one(source, collection)
+    pg.run("COMMIT")
+    assert pg.value(f"SELECT count(*) FROM {source}.{collection}") == 3
+
+
+def test_a_connect_that_fails_leaves_nothing_half_done(pg, sim, apps):
+    with pg.fails("42704", "HV00R"):
+        apps.connect_in_one_call(pg, "stripe", ["customers", "nonsense"])
+    assert pg.rows("SELECT 1 FROM pg_foreign_server") == []
+    assert pg.rows("SELECT 1 FROM pg_namespace WHERE nspname IN ('stripe', 'stripe_live')") == []
+    with pg.fails("HV00D"):
+        apps.connect_in_one_call(pg, "stripe", ["customers"], colour="blue")
+    assert pg.rows("SELECT 1 FROM pg_foreign_server") == []
 
 
 def test_a_refresh_right_after_create_server_makes_the_tables_itself(pg, sim, apps):

@@ -188,6 +188,7 @@ def test_a_second_refresh_of_the_same_collection_returns_at_once(pg, db, sim, ap
 def test_a_view_in_the_place_of_the_local_table_is_not_written_to(pg, sim, apps):
     sim.seed("stripe", customers=2)
     apps.connect(pg, "stripe", ["customers"])
+    pg.refresh_one("stripe", "customers")
     pg.run("DROP TABLE stripe.customers", "CREATE VIEW stripe.customers AS SELECT 'cus_x'::text AS id")
     (outcome,) = pg.refresh("stripe", "customers")
     assert (outcome.status, outcome.sqlstate) == ("failed", "42809"), outcome

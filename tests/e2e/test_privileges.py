@@ -23,7 +23,7 @@ def role(session, db, name, attributes="LOGIN"):
 def test_public_may_execute_nothing_that_calls_out_or_writes(pg):
     open_to_all = pg.column(
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname LIKE 'cloudsync\\_%' AND p.prorettype <> 'fdw_handler'::regtype "
-        "AND p.proname <> 'cloudsync_fdw_validator' "
+        "AND p.proname NOT IN ('cloudsync_fdw_validator', 'cloudsync_job_name', 'cloudsync_list_sources', 'cloudsync_list_collections') "
         "AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')"
     )
     assert open_to_all == []

