@@ -24,5 +24,6 @@ COMMENT ON FUNCTION cloudsync_set_credential(text, text, text) IS 'Sets a creden
 COMMENT ON FUNCTION cloudsync_schedule(text, text) IS 'Makes a pg_cron job that CALLs cloudsync_sync for the server.';
 COMMENT ON FUNCTION cloudsync_unschedule(text) IS 'Ends the pg_cron job of a server.';
 COMMENT ON FUNCTION cloudsync_job_name(text) IS 'Name of the pg_cron job of a server.';
+COMMENT ON FUNCTION cloudsync_next_occurrence(text, timestamptz) IS 'When a schedule of pg_cron is due next.';
 COMMENT ON FUNCTION cloudsync_list_sources() IS 'Rows of cloudsync.sources.';
 COMMENT ON FUNCTION cloudsync_list_collections() IS 'Rows of cloudsync.collections.';

@@ -49,6 +49,7 @@ CREATE TABLE cloudsync.collection_state (
     collection      text   NOT NULL,
     checkpoint      jsonb,                    -- where the last complete refresh ended; NULL before the first
     position        jsonb,                    -- where an interrupted full refresh goes on
+    marks_missing   boolean NOT NULL DEFAULT false, -- the open full refresh notes keys in seen_keys
     described       jsonb,                    -- columns as the app describes them
     described_at    timestamptz,
     synced_at       timestamptz,              -- end of the last refresh that went well
@@ -63,6 +64,7 @@ COMMENT ON COLUMN cloudsync.collection_state.server IS 'Name of the foreign serv
 COMMENT ON COLUMN cloudsync.collection_state.collection IS 'Name of the collection.';
 COMMENT ON COLUMN cloudsync.collection_state.checkpoint IS 'Where the last complete refresh ended; NULL before the first. Its member "cursor" is the position in time.';
 COMMENT ON COLUMN cloudsync.collection_state.position IS 'Where an interrupted full refresh goes on; NULL when none is open.';
+COMMENT ON COLUMN cloudsync.collection_state.marks_missing IS 'Whether the open full refresh notes the keys it sees, to mark the rows that are gone at its end.';
 COMMENT ON COLUMN cloudsync.collection_state.described IS 'Columns as the app describes them (sources with discovery).';
 COMMENT ON COLUMN cloudsync.collection_state.described_at IS 'When the app was last asked for that description.';
 COMMENT ON COLUMN cloudsync.collection_state.synced_at IS 'End of the last refresh that went well.';
@@ -137,7 +139,27 @@ COMMENT ON COLUMN cloudsync.rejected_records.raw IS 'The record as the app sent 
 COMMENT ON COLUMN cloudsync.rejected_records.reason IS 'Why it could not be stored.';
 COMMENT ON COLUMN cloudsync.rejected_records.rejected_at IS 'When it came.';
 
+-- Read with the caller's rights, so each caller sees the keys of servers it may use.
+CREATE TABLE cloudsync.seen_keys (
+    server     text NOT NULL,
+    collection text NOT NULL,
+    key        text NOT NULL,
+    PRIMARY KEY (server, collection, key)
+);
+COMMENT ON TABLE cloudsync.seen_keys IS 'Keys that an open complete listing has shown; rows without theirs are marked deleted at its end.';
+COMMENT ON COLUMN cloudsync.seen_keys.server IS 'Name of the foreign server.';
+COMMENT ON COLUMN cloudsync.seen_keys.collection IS 'Name of the collection.';
+COMMENT ON COLUMN cloudsync.seen_keys.key IS 'Values of the primary key, joined by commas.';
+ALTER TABLE cloudsync.seen_keys ENABLE ROW LEVEL SECURITY;
+CREATE POLICY usable_servers ON cloudsync.seen_keys FOR SELECT USING (EXISTS (
+    SELECT FROM pg_catalog.pg_foreign_server s
+     WHERE s.srvname = seen_keys.server AND pg_catalog.has_server_privilege(s.oid, 'USAGE')));
+GRANT SELECT ON cloudsync.seen_keys TO PUBLIC;
+
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.collection_state', '');
+SELECT pg_catalog.pg_extension_config_dump('cloudsync.seen_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('cloudsync.run_log_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('cloudsync.rejected_records_rejected_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.run_log', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.server_state', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.rejected_records', '');

@@ -65,7 +65,7 @@ COMMENT ON COLUMN cloudsync.api_usage.quota_used IS 'Calls of the day''s quota u
 COMMENT ON COLUMN cloudsync.api_usage.quota_limit IS 'The day''s quota, as the app last told.';
 
 -- pg_cron may be absent, and its table has other columns in other versions, so it is looked at by a function.
-CREATE FUNCTION cloudsync.next_run(server text) RETURNS text
+CREATE FUNCTION cloudsync.schedule_of(server text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found text;
@@ -80,33 +80,57 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION cloudsync.next_run(text) IS 'Schedule of a server''s pg_cron job; NULL when there is none.';
+COMMENT ON FUNCTION cloudsync.schedule_of(text) IS 'Schedule of a server''s pg_cron job; NULL when there is none.';
+
+CREATE FUNCTION cloudsync.next_run(server text) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (@extschema@.cloudsync_next_occurrence(cloudsync.schedule_of(server), (now() AT TIME ZONE zone) AT TIME ZONE 'UTC')
+            AT TIME ZONE 'UTC') AT TIME ZONE zone
+      FROM coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT') AS zone
+$$;
+COMMENT ON FUNCTION cloudsync.next_run(text) IS 'When pg_cron runs a server''s job next; NULL when there is none.';
 
 CREATE VIEW cloudsync.status AS
-    WITH last_run AS (
+    WITH selected AS (
+        SELECT DISTINCT s.srvname::text AS server,
+               coalesce((SELECT o.option_value FROM pg_catalog.pg_options_to_table(t.ftoptions) o
+                          WHERE o.option_name = 'collection'), c.relname::text) AS collection
+          FROM pg_catalog.pg_foreign_table t
+          JOIN pg_catalog.pg_class c ON c.oid = t.ftrelid
+          JOIN pg_catalog.pg_foreign_server s ON s.oid = t.ftserver
+          JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+         WHERE w.fdwname = 'cloudsync'
+    ), last_run AS (
         SELECT DISTINCT ON ((r.outcome).server, (r.outcome).collection)
                (r.outcome).server, (r.outcome).collection, (r.outcome).status, (r.outcome).sqlstate,
-               (r.outcome).message, (r.outcome).hint, (r.outcome).started_at
+               (r.outcome).message, (r.outcome).hint
           FROM cloudsync.run_log r
          ORDER BY (r.outcome).server, (r.outcome).collection, r.run_id DESC
+    ), known AS (
+        SELECT server, collection FROM selected
+        UNION SELECT server, collection FROM cloudsync.collection_state
+        UNION SELECT server, collection FROM last_run
     )
-    SELECT coalesce(s.server, l.server) AS server, coalesce(s.collection, l.collection) AS collection,
+    SELECT k.server, k.collection,
            CASE WHEN s.running_pid IS NOT NULL AND a.pid IS NOT NULL THEN 'running'
                 WHEN s.running_pid IS NOT NULL THEN 'interrupted'
                 WHEN v.deferred_until > pg_catalog.now() THEN 'deferred'
                 WHEN l.status IS NULL THEN 'new'
                 ELSE l.status END AS state,
-           s.rows_stored + coalesce(s.running_fetched, 0) * 0 AS rows,
+           coalesce(s.rows_stored, 0) AS rows,
            s.synced_at, pg_catalog.now() - s.synced_at AS freshness,
            s.checkpoint ->> 'cursor' AS cursor,
            s.running_since, s.running_fetched,
            l.sqlstate AS last_sqlstate, CASE WHEN l.sqlstate IS NOT NULL THEN l.message END AS last_error,
            l.hint AS last_hint, v.deferred_until,
-           cloudsync.next_run(coalesce(s.server, l.server)) AS schedule
-      FROM cloudsync.collection_state s
-      FULL JOIN last_run l USING (server, collection)
-      LEFT JOIN cloudsync.server_state v ON v.server = coalesce(s.server, l.server)
-      LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.running_pid AND a.backend_start <= s.running_since;
+           cloudsync.schedule_of(k.server) AS schedule,
+           cloudsync.next_run(k.server) AS next_run_at
+      FROM known k
+      LEFT JOIN cloudsync.collection_state s USING (server, collection)
+      LEFT JOIN last_run l USING (server, collection)
+      LEFT JOIN cloudsync.server_state v ON v.server = k.server
+      LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.running_pid AND a.backend_start <= s.running_since
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_foreign_server f WHERE f.srvname = k.server);
 COMMENT ON VIEW cloudsync.status IS 'One row a collection: state, rows, freshness, last error and what to do about it.';
 COMMENT ON COLUMN cloudsync.status.server IS 'Name of the foreign server.';
 COMMENT ON COLUMN cloudsync.status.collection IS 'Name of the collection.';
@@ -121,7 +145,8 @@ COMMENT ON COLUMN cloudsync.status.last_sqlstate IS 'SQLSTATE of the last run, w
 COMMENT ON COLUMN cloudsync.status.last_error IS 'What happened.';
 COMMENT ON COLUMN cloudsync.status.last_hint IS 'What to do about it.';
 COMMENT ON COLUMN cloudsync.status.deferred_until IS 'No call is made before this instant.';
-COMMENT ON COLUMN cloudsync.status.schedule IS 'Schedule of the pg_cron job that runs it next; NULL when there is none.';
+COMMENT ON COLUMN cloudsync.status.schedule IS 'Schedule of the pg_cron job that runs it; NULL when there is none.';
+COMMENT ON COLUMN cloudsync.status.next_run_at IS 'When that job runs next.';
 
 -- A server that is dropped takes what is remembered of it along; another of the same name begins anew.
 CREATE FUNCTION cloudsync.forget_dropped_servers() RETURNS event_trigger
@@ -132,6 +157,8 @@ BEGIN
     DELETE FROM cloudsync.server_state s USING pg_event_trigger_dropped_objects() d
      WHERE d.object_type = 'server' AND d.object_name = s.server;
     DELETE FROM cloudsync.access_tokens s USING pg_event_trigger_dropped_objects() d
+     WHERE d.object_type = 'server' AND d.object_name = s.server;
+    DELETE FROM cloudsync.seen_keys s USING pg_event_trigger_dropped_objects() d
      WHERE d.object_type = 'server' AND d.object_name = s.server;
     DELETE FROM cloudsync.rejected_records s USING pg_event_trigger_dropped_objects() d
      WHERE d.object_type = 'server' AND d.object_name = s.server;

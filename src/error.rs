@@ -50,6 +50,8 @@ pub enum SyncError {
     Missing { place: &'static str, option: String },
     /// A setting has a value that cannot be used. Never holds a secret.
     BadSetting { option: String, detail: String },
+    /// Postgres has no background worker left to do what must not be lost.
+    NoWorker,
     /// The source file or our own code is wrong.
     Internal { detail: String },
 }
@@ -65,6 +67,7 @@ impl SyncError {
             SyncError::AuthRejected { .. }
             | SyncError::Connect { .. }
             | SyncError::RateLimited { .. }
+            | SyncError::NoWorker
             | SyncError::Missing { .. }
             | SyncError::BadSetting { .. } => Reach::Server,
             _ => Reach::Collection,
@@ -103,6 +106,7 @@ impl fmt::Display for SyncError {
             SyncError::CursorExpired { .. } => write!(f, "the app no longer accepts the saved cursor"),
             SyncError::Missing { place, option } => write!(f, "option \"{option}\" is missing in the {place}"),
             SyncError::BadSetting { option, .. } => write!(f, "option \"{option}\" has a value that cannot be used"),
+            SyncError::NoWorker => write!(f, "no background worker is free"),
             SyncError::Internal { .. } => write!(f, "internal error"),
         }
     }

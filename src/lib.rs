@@ -35,7 +35,11 @@ extension_sql_file!(
         fdw::cloudsync_fdw_handler,
     ]
 );
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["wrapper"]);
+extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = ["wrapper", functions::schedule::cloudsync_job_name, functions::schedule::cloudsync_next_occurrence,]
+);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 
 /// Plain http, private, loopback and link-local addresses; a superuser's decision.

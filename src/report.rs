@@ -187,6 +187,12 @@ pub fn report(subject: &Subject<'_>, error: &SyncError) -> Report {
             sentence(detail, ""),
             "Correct the option.".into(),
         ),
+        SyncError::NoWorker => (
+            Code::ERRCODE_INSUFFICIENT_RESOURCES, // 53000
+            format!("{place}: no background worker is free"),
+            "Access tokens are renewed in a worker, so that a rotated refresh token cannot be lost.".into(),
+            "Raise max_worker_processes, or refresh again when other workers have ended.".into(),
+        ),
         SyncError::Internal { detail } => (
             Code::ERRCODE_INTERNAL_ERROR, // XX000
             format!("{place}: internal error"),

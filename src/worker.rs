@@ -114,11 +114,7 @@ fn ask(request: &Request) -> Result<Answer, SyncError> {
         let mut handle: *mut pg_sys::BackgroundWorkerHandle = std::ptr::null_mut();
         if !pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) {
             pg_sys::dsm_detach(segment);
-            return Err(SyncError::Unavailable {
-                status: 0,
-                tries: 1,
-                detail: "no background worker slot is free; raise max_worker_processes".into(),
-            });
+            return Err(SyncError::NoWorker);
         }
         pg_sys::WaitForBackgroundWorkerShutdown(handle);
         let answer = get(memory);
@@ -206,7 +202,10 @@ fn serve(request: &Request) -> Result<Answer, Report> {
             let user = pg_sys::Oid::from_u32(*user);
             let given = Mapping {
                 user: mapping_user.clone(),
-                credentials: credentials.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect(),
+                credentials: credentials
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
+                    .collect(),
             };
             let committed = || {
                 // SAFETY: reads what other sessions have committed meanwhile.

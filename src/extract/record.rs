@@ -90,15 +90,11 @@ impl Found {
     /// Keeps a value that has no column, or that its column could not hold.
     fn keep(&mut self, key: &str, raw: &str) {
         self.extra_key(key);
-        match text::clean_json(raw, &mut self.extra) {
-            Some(true) => {}
+        let value = self.extra.len();
+        if text::clean_json(raw, &mut self.extra) != Some(true) {
             // What jsonb cannot hold as it is, it holds as the text of it: no digit and no character is lost.
-            Some(false) | None => {
-                while !matches!(self.extra.last(), None | Some(b':')) {
-                    self.extra.pop();
-                }
-                text::quote(raw, &mut self.extra);
-            }
+            self.extra.truncate(value);
+            text::quote(raw, &mut self.extra);
         }
     }
 }
@@ -564,6 +560,12 @@ mod tests {
                 r#"{"id":"a","n":"many","price":1e999999,"made":"soon"}"#,
                 vec!["a", "Null", "Null", "Null", "Null", "Null"],
                 r#"{"n":"many","price":"1e999999","made_at":"soon"}"#,
+            ),
+            (
+                "an object that jsonb refuses is kept as text, colons and all",
+                r#"{"id":"a","new":{"x":"\u0000","y":1}}"#,
+                vec!["a", "Null", "Null", "Null", "Null", "Null"],
+                r#"{"new":"{\"x\":\"\\u0000\",\"y\":1}"}"#,
             ),
             (
                 "NUL is replaced and kept as text",

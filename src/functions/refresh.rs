@@ -111,20 +111,6 @@ fn cloudsync_sync(
     let collections = collections.map(|names| names.into_iter().flatten().collect());
     let outcomes = run(Order { server: &server, collections, committing: true, reconcile: false })?;
     drop(connection);
-    for o in outcomes.iter().filter(|o| o.status == "ok") {
-        pgrx::notice!(
-            "cloudsync: {}.{}: {}, {} pages, {} inserted, {} updated, {} soft-deleted, {} calls, {:.1} s",
-            o.server,
-            o.collection,
-            o.mode.as_deref().unwrap_or("full"),
-            o.pages,
-            o.inserted,
-            o.updated - o.deleted.min(o.updated),
-            o.deleted,
-            o.calls,
-            o.elapsed_us as f64 / 1e6
-        );
-    }
     warn(&outcomes);
     let failed: Vec<&Outcome> = outcomes.iter().filter(|o| matches!(o.status.as_str(), "failed" | "partial")).collect();
     let Some(first) = failed.first() else { return Ok(()) };

@@ -7,7 +7,8 @@ use crate::spi;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::quote_literal;
-use pgrx::PgSqlErrorCode as Code;
+use pgrx::{IntoDatum, PgSqlErrorCode as Code};
+use std::str::FromStr;
 
 /// The name of a server's job; pg_cron before 1.5 keeps 63 bytes of it.
 fn job_name(server: &str) -> String {
@@ -82,6 +83,29 @@ pub fn unschedule(server: &str) -> Result<bool, Report> {
     let Some(id) = id else { return Ok(false) };
     spi::run("SELECT cron.unschedule($1)", &[id.into()])?;
     Ok(true)
+}
+
+/// When a schedule of pg_cron is due next after an instant, both by the clock of UTC; NULL for one that is not understood.
+///
+/// pg_cron itself does not tell. `[n] seconds` counts from `after`.
+#[pg_extern(immutable, strict)]
+fn cloudsync_next_occurrence(schedule: String, after: TimestampWithTimeZone) -> Option<TimestampWithTimeZone> {
+    let us = crate::value::unix_us(after.into_datum()?);
+    let next_us = next_occurrence(&schedule, us)?;
+    // SAFETY: the datum is a timestamptz made by `value::timestamp`.
+    unsafe { pgrx::FromDatum::from_datum(crate::value::timestamp(next_us), false) }
+}
+
+/// The same in microseconds since 1970.
+fn next_occurrence(schedule: &str, after_us: i64) -> Option<i64> {
+    if let Some(seconds) = schedule.trim().strip_suffix("seconds").or_else(|| schedule.trim().strip_suffix("second")) {
+        let seconds: i64 = seconds.trim().parse().ok()?;
+        return after_us.checked_add(seconds.checked_mul(1_000_000)?);
+    }
+    // pg_cron writes the last day of a month as `$`, croner as `L`.
+    let cron = croner::Cron::from_str(&schedule.replace('$', "L")).ok()?;
+    let after = chrono::DateTime::from_timestamp_micros(after_us)?;
+    Some(cron.find_next_occurrence(&after, false).ok()?.timestamp_micros())
 }
 
 /// The name under which a server's job is found; for the status view.

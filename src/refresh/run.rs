@@ -14,7 +14,7 @@ use crate::extract::sink::Event;
 use crate::extract::{group::group, rest, salesforce, Described, Mode, Output, ReadEnd, ReadRequest};
 use crate::http::{AccessToken, Account, ApiClient, Stats};
 use crate::io::{self, Reading};
-use crate::manifest::{Auth, Collection, Protocol};
+use crate::manifest::{Auth, Collection, Deletes, Protocol};
 use crate::options::{self, SchemaChanges};
 use crate::report::{self, fail, Report, Subject};
 use crate::worker;
@@ -29,6 +29,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The app is asked to describe a collection again after this long.
 const DESCRIBE_AGAIN: f64 = 86_400.0;
+/// Between two lines of progress of one collection.
+const PROGRESS: Duration = Duration::from_secs(5);
 /// Without a time from the app, a spent daily quota is tried again after this long.
 const QUOTA_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -169,6 +171,9 @@ struct Job {
     bytes: i64,
     pages: i64,
     described_again: bool,
+    told: Instant,
+    /// Everything is read for its keys, leaving the checkpoint alone.
+    keys_only: bool,
     seen: Option<reconcile::Seen>,
     ended: Option<Ended>,
     _lock: Lock,
@@ -342,7 +347,17 @@ impl Run {
             (None, Some(_)) => "resumed",
             (None, None) => "full",
         };
-        let seen = if reconcile { Some(reconcile::Seen::begin(&local, &output)?) } else { None };
+        // A full listing over rows that are already there also shows which of them are gone, where the app deletes at all.
+        let begins = mode == "full" && !local.is_empty && !matches!(collection.deletes, Deletes::None);
+        let goes_on = mode == "resumed" && state.marks_missing;
+        let seen = if reconcile || begins || goes_on {
+            Some(reconcile::Seen::begin(&self.context.server.name, &name, !goes_on)?)
+        } else {
+            None
+        };
+        if mode == "full" && !reconcile {
+            state::save_marks_missing(&self.context.server.name, &name, begins)?;
+        }
         if self.committing {
             state::save_running(&self.context.server.name, &name)?;
         }
@@ -362,6 +377,8 @@ impl Run {
             bytes: stats.bytes.load(Ordering::Relaxed) as i64,
             pages: 0,
             described_again: false,
+            told: started,
+            keys_only: reconcile,
             seen,
             ended: None,
             _lock: lock,
@@ -487,7 +504,9 @@ impl Run {
                     self.end_badly(&jobs, &error)?;
                 }
                 for stream in streams.drain(..) {
-                    self.account_for(&stream);
+                    if !stream.done {
+                        self.account_for(&stream);
+                    }
                     self.end_badly(&stream.jobs, &error)?;
                 }
             }
@@ -507,9 +526,6 @@ impl Run {
                     pgrx::check_for_interrupts!();
                 }
             }
-            for stream in streams.iter().filter(|s| s.done) {
-                self.account_for(stream);
-            }
             streams.retain(|stream| !stream.done);
             if idle {
                 io::wait().map_err(|e| report::report(&self.subject(""), &e))?;
@@ -522,7 +538,7 @@ impl Run {
         let source = &self.context.server.source;
         let ready: Vec<(usize, &Job)> =
             jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
-        if ready.iter().any(|(_, job)| job.seen.is_some()) {
+        if ready.iter().any(|(_, job)| job.keys_only) {
             let keys = |(at, job): &(usize, &Job)| {
                 (vec![*at], ReadRequest { outputs: vec![job.output.clone()], mode: Mode::Keys })
             };
@@ -594,14 +610,16 @@ impl Run {
             }
             Event::End(Ok(end)) => {
                 stream.done = true;
+                self.account_for(stream);
                 self.end_well(&stream.jobs.clone(), end)
             }
             Event::End(Err(error)) => {
                 stream.done = true;
+                self.account_for(stream);
                 let jobs = stream.jobs.clone();
                 match error {
                     SyncError::FieldRefused { .. } => self.describe_again(&jobs, error),
-                    SyncError::CursorExpired { detail } => Ok(Some(self.read_fully(&jobs, &detail))),
+                    SyncError::CursorExpired { detail } => self.read_fully(&jobs, &detail).map(Some),
                     other => {
                         self.end_badly(&jobs, &other)?;
                         Ok(None)
@@ -637,12 +655,38 @@ impl Run {
     fn save(&mut self, at: usize, position: Option<&Value>) -> Result<(), Report> {
         let server = self.context.server.name.clone();
         let Some(job) = self.jobs.get_mut(at).filter(|job| job.ended.is_none()) else { return Ok(()) };
-        match position.filter(|_| job.seen.is_none()) {
+        match position.filter(|_| !job.keys_only) {
             Some(position) => state::save_position(&server, &job.collection.name, position, &job.unsaved)?,
             None => state::save_rows(&server, &job.collection.name, &job.unsaved)?,
         }
         job.unsaved = Counts::default();
+        if self.committing && job.told.elapsed() >= PROGRESS {
+            job.told = Instant::now();
+            let name = &job.collection.name;
+            pgrx::notice!("cloudsync: {server}.{name}: {} records so far", job.counts.fetched);
+        }
         Ok(())
+    }
+
+    /// One line a collection that went well, as soon as it did: to the client of a CALL, else to the server's log.
+    fn tell(&self, at: usize) {
+        let Some(job) = self.jobs.get(at).filter(|job| matches!(job.ended, Some(Ended::Well))) else { return };
+        let n = &job.counts;
+        let line = format!(
+            "cloudsync: {}.{}: {} pages, {} upserted, {} soft-deleted, {} calls, {:.1} s",
+            self.context.server.name,
+            job.collection.name,
+            job.pages,
+            n.inserted + n.updated - n.deleted.min(n.updated),
+            n.deleted,
+            job.calls,
+            job.started.elapsed().as_secs_f64()
+        );
+        if self.committing {
+            pgrx::notice!("{line}");
+        } else {
+            pgrx::log!("{line}");
+        }
     }
 
     fn end_well(
@@ -660,26 +704,27 @@ impl Run {
         for (index, at) in jobs.iter().enumerate() {
             if let Some((_, why)) = end.expired.iter().find(|(expired, _)| *expired == index) {
                 if let Some(job) = self.jobs.get_mut(*at) {
-                    restart_fully(job, why);
+                    restart_fully(&server.name, job, why)?;
                 }
                 again.push(*at);
                 continue;
             }
             let Some(job) = self.jobs.get_mut(*at).filter(|job| job.ended.is_none()) else { continue };
+            let mut unmarked = None;
             if let Some(seen) = job.seen.take() {
                 let share = options::mass_delete_share(&server.options);
                 match subtransaction::guarded(|| seen.mark_missing(&job.local, &job.output, share)) {
                     Ok(marked) => job.counts.deleted += marked,
-                    Err(report) => {
-                        job.ended = Some(Ended::Badly(report, "failed"));
-                        continue;
-                    }
+                    Err(report) => unmarked = Some(report),
                 }
             }
-            let checkpoint = end.checkpoints.get(index).and_then(Option::as_ref);
+            let checkpoint = end.checkpoints.get(index).and_then(Option::as_ref).filter(|_| !job.keys_only);
             state::save_end(&server.name, &job.collection.name, checkpoint)?;
             job.notes.extend(end.notes.iter().cloned());
-            job.ended = Some(Ended::Well);
+            // The rows of the listing are right; only what is gone waits for somebody to look.
+            let status = if job.keys_only { "failed" } else { "partial" };
+            job.ended = Some(unmarked.map_or(Ended::Well, |report| Ended::Badly(report, status)));
+            self.tell(*at);
         }
         self.commit()?;
         if again.is_empty() {
@@ -689,13 +734,14 @@ impl Run {
     }
 
     /// The cursor is of no use any more: everything is read again.
-    fn read_fully(&mut self, jobs: &[usize], why: &str) -> VecDeque<(Vec<usize>, ReadRequest)> {
+    fn read_fully(&mut self, jobs: &[usize], why: &str) -> Result<VecDeque<(Vec<usize>, ReadRequest)>, Report> {
+        let server = self.context.server.name.clone();
         for at in jobs {
             if let Some(job) = self.jobs.get_mut(*at) {
-                restart_fully(job, why);
+                restart_fully(&server, job, why)?;
             }
         }
-        self.requests(jobs.to_vec())
+        Ok(self.requests(jobs.to_vec()))
     }
 
     /// A field was refused: ask for the present fields once, and read again without it.
@@ -860,11 +906,16 @@ impl Run {
     }
 }
 
-fn restart_fully(job: &mut Job, why: &str) {
+fn restart_fully(server: &str, job: &mut Job, why: &str) -> Result<(), Report> {
     job.output.checkpoint = None;
     job.position = None;
     job.mode = "full";
     job.notes.push(why.to_string());
+    let notes_keys = !matches!(job.collection.deletes, Deletes::None);
+    if notes_keys {
+        job.seen = Some(reconcile::Seen::begin(server, &job.collection.name, true)?);
+    }
+    state::save_marks_missing(server, &job.collection.name, notes_keys)
 }
 
 fn is_deferral(error: &SyncError) -> bool {

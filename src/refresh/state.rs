@@ -22,6 +22,8 @@ pub struct State {
     pub described_age: Option<f64>,
     /// Rows inserted since the last reset.
     pub rows_stored: i64,
+    /// The open full refresh notes the keys it sees.
+    pub marks_missing: bool,
 }
 
 fn json(text: Option<String>) -> Option<Value> {
@@ -32,7 +34,7 @@ pub fn load(server: &str, collection: &str) -> Result<State, Report> {
     let found = spi::as_owner(|| {
         spi::row(
             "SELECT checkpoint::pg_catalog.text, position::pg_catalog.text, described::pg_catalog.text, \
-             pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) described_at), rows_stored \
+             pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) described_at), rows_stored, marks_missing \
              FROM cloudsync.collection_state \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
             &[server.into(), collection.into()],
@@ -43,6 +45,7 @@ pub fn load(server: &str, collection: &str) -> Result<State, Report> {
                     described: row.get::<String>(3)?.and_then(|text| serde_json::from_str(&text).ok()),
                     described_age: row.get(4)?,
                     rows_stored: row.get(5)?.unwrap_or(0),
+                    marks_missing: row.get(6)?.unwrap_or(false),
                 })
             },
         )
@@ -68,6 +71,19 @@ pub fn save_described(server: &str, collection: &str, described: &Described) -> 
              described_at = pg_catalog.clock_timestamp() \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
             &[server.into(), collection.into(), text.into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Remembers whether a full refresh that begins notes the keys it sees.
+pub fn save_marks_missing(server: &str, collection: &str, marks_missing: bool) -> Result<(), Report> {
+    spi::as_owner(|| {
+        ensure_row(server, collection)?;
+        spi::run(
+            "UPDATE cloudsync.collection_state SET marks_missing = $3, position = NULL \
+             WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
+            &[server.into(), collection.into(), marks_missing.into()],
         )?;
         Ok(())
     })
@@ -104,7 +120,7 @@ pub fn save_position(server: &str, collection: &str, position: &Value, new: &Cou
 
 /// Saves rows stored without a position of their own (incremental pages).
 pub fn save_rows(server: &str, collection: &str, new: &Counts) -> Result<(), Report> {
-    if new.inserted == 0 {
+    if new.fetched == 0 {
         return Ok(());
     }
     spi::as_owner(|| {

@@ -21,6 +21,7 @@ pub struct LocalTable {
     pub columns: BTreeMap<String, pg_sys::Oid>,
     /// It holds no row: it is new, or somebody emptied it.
     pub is_empty: bool,
+    pub is_partitioned: bool,
 }
 
 /// A column as a new table gets it.
@@ -235,7 +236,8 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
     let schema = server.schema();
     ensure_schema(&schema)?;
     let qualified = format!("{}.{}", quote_identifier(&schema), quote_identifier(&collection.name));
-    match relation_kind(&schema, &collection.name)?.as_deref() {
+    let kind = relation_kind(&schema, &collection.name)?;
+    match kind.as_deref() {
         None => create_local(&qualified, collection, live)?,
         Some("r" | "p") => {}
         Some(kind) => {
@@ -277,7 +279,13 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
     }
     check_key(oid, &qualified, collection)?;
     let has_rows: Option<bool> = spi::value(&format!("SELECT EXISTS (SELECT FROM {qualified})"), &[])?;
-    Ok(LocalTable { oid, qualified, columns, is_empty: has_rows != Some(true) })
+    Ok(LocalTable {
+        oid,
+        qualified,
+        columns,
+        is_empty: has_rows != Some(true),
+        is_partitioned: kind.as_deref() == Some("p"),
+    })
 }
 
 fn conflict(table: &str, column: &str, local: pg_sys::Oid, wanted: pg_sys::Oid) -> Result<Report, Report> {

@@ -56,6 +56,8 @@ pub struct Writer {
     /// Shape of the relation `batch`; lives in TopMemoryContext.
     shape: pg_sys::TupleDesc,
     upsert_sql: String,
+    /// Counts the batch's rows that are there already, where the upsert itself cannot tell.
+    present_sql: Option<String>,
     tombstone_sql: String,
     stale_sql: String,
     parents_sql: Option<String>,
@@ -113,7 +115,7 @@ impl Writer {
              record_version = excluded.record_version, record_hash = excluded.record_hash \
              WHERE (t.record_hash IS NULL OR t.record_hash OPERATOR(pg_catalog.<>) excluded.record_hash \
              OR t.is_deleted OPERATOR(pg_catalog.<>) excluded.is_deleted) AND {guard} \
-             RETURNING (t.xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid) AS is_new, t.is_deleted AS is_gone) \
+             RETURNING {is_new} AS is_new, t.is_deleted AS is_gone) \
              SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new), \
              count(*) FILTER (WHERE is_gone) FROM written",
             columns = names.join(", "),
@@ -122,7 +124,15 @@ impl Writer {
             set = set.join(", "),
             comma = if set.is_empty() { "" } else { ", " },
             guard = not_older("excluded"),
+            // A new row version that no updater touched was inserted; partitioned tables do not tell.
+            is_new = if table.is_partitioned { "false" } else { "(t.xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid)" },
         );
+        let present_sql = table.is_partitioned.then(|| {
+            format!(
+                "SELECT count(*), count(*), count(*) FROM batch b JOIN {target} t ON {same} WHERE NOT b.key_only",
+                same = same_key("t"),
+            )
+        });
         let tombstone_sql = format!(
             "WITH marked AS (UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), \
              record_version = coalesce(b.record_version, t.record_version), record_hash = NULL \
@@ -151,6 +161,7 @@ impl Writer {
             types,
             key: output.key.clone(),
             upsert_sql,
+            present_sql,
             tombstone_sql,
             stale_sql,
             parents_sql,
@@ -245,8 +256,16 @@ impl Writer {
         };
         pg_sys::SPI_register_relation(&mut relation);
         if whole > 0 {
+            let present = match self.present_sql.clone() {
+                Some(sql) => Some(self.counts_of("present", &sql)?.0),
+                None => None,
+            };
             let sql = self.upsert_sql.clone();
-            let (inserted, updated, gone) = self.counts_of("upsert", &sql)?;
+            let (mut inserted, mut updated, gone) = self.counts_of("upsert", &sql)?;
+            if let Some(present) = present {
+                inserted = whole - present;
+                updated -= inserted;
+            }
             counts.inserted += inserted;
             counts.updated += updated;
             counts.deleted += gone;
