@@ -107,6 +107,7 @@ CREATE TABLE cloudsync.access_tokens (
     token        text   NOT NULL,
     base_url     text,
     expires_at   timestamptz NOT NULL,
+    refresh_token text,  -- what the app put in place of the mapping's, when the mapping was not committed yet
     PRIMARY KEY (server, mapping_user)
 );
 REVOKE ALL ON cloudsync.access_tokens FROM PUBLIC;
@@ -116,6 +117,7 @@ COMMENT ON COLUMN cloudsync.access_tokens.mapping_user IS 'Role of the user mapp
 COMMENT ON COLUMN cloudsync.access_tokens.credentials IS 'Fingerprint of the credentials it was made from.';
 COMMENT ON COLUMN cloudsync.access_tokens.token IS 'The token.';
 COMMENT ON COLUMN cloudsync.access_tokens.base_url IS 'Address of the API, when the token answer names it.';
+COMMENT ON COLUMN cloudsync.access_tokens.refresh_token IS 'What the app put in place of the mapping''s refresh token before the mapping was committed.';
 COMMENT ON COLUMN cloudsync.access_tokens.expires_at IS 'When it is renewed at the latest.';
 
 CREATE TABLE cloudsync.rejected_records (

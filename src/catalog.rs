@@ -65,14 +65,15 @@ fn text_of(pointer: *const std::ffi::c_char) -> String {
 
 /// The server of that name; it must belong to our wrapper.
 pub fn server(name: &str) -> Result<Server, Report> {
+    find_server(name)?.ok_or_else(|| unknown_server(name))
+}
+
+/// The server of that name, if there is one.
+pub fn find_server(name: &str) -> Result<Option<Server>, Report> {
     let c_name = c_string(name)?;
     // SAFETY: the name is zero-terminated; with missing_ok the result is null or a live struct.
-    let found = unsafe { pg_sys::GetForeignServerByName(c_name.as_ptr(), true) };
-    if found.is_null() {
-        return Err(unknown_server(name));
-    }
-    // SAFETY: not null.
-    read_server(unsafe { &*found })
+    let found = unsafe { pg_sys::GetForeignServerByName(c_name.as_ptr(), true).as_ref() };
+    found.map(read_server).transpose()
 }
 
 pub fn server_by_oid(oid: pg_sys::Oid) -> Result<Server, Report> {

@@ -16,6 +16,7 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::PgSqlErrorCode as Code;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// Room for a request and its answer, in bytes.
@@ -24,8 +25,16 @@ const ROOM: usize = 256 << 10;
 /// What the worker is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
-    /// Renew the access token of a mapping unless another session just did.
-    Token { server: String, user: u32, stale: Option<u64> },
+    /// Renew the access token of a mapping unless another session just did. Server and mapping come along as the caller sees
+    /// them: they may be new in its transaction.
+    Token {
+        server: String,
+        options: BTreeMap<String, String>,
+        mapping_user: String,
+        credentials: BTreeMap<String, String>,
+        user: u32,
+        stale: Option<u64>,
+    },
     /// Keep the record of a run, and a stop of the server.
     Record { outcomes: Vec<Outcome>, stop: Option<Stop> },
 }
@@ -44,8 +53,13 @@ enum Answer {
 
 /// Renews the access token of a server for a role. The caller's transaction may end in any way: what was exchanged stays.
 pub fn renew_token(server: &Server, user: pg_sys::Oid, stale: Option<&AccessToken>) -> Result<AccessToken, SyncError> {
+    let mapping = catalog::mapping(server, user).map_err(|report| SyncError::internal(report.message))?;
+    let credentials = mapping.credentials.iter().map(|(name, value)| (name.clone(), value.expose().to_string()));
     let request = Request::Token {
         server: server.name.clone(),
+        options: server.options.clone(),
+        mapping_user: mapping.user.clone(),
+        credentials: credentials.collect(),
         user: user.to_u32(),
         stale: stale.map(|token| token.token.fingerprint()),
     };
@@ -188,13 +202,30 @@ fn serve(request: &Request) -> Result<Answer, Report> {
             }
             Ok(Answer::Done)
         }
-        Request::Token { server, user, stale } => {
-            let server = catalog::server(server)?;
+        Request::Token { server, options, mapping_user, credentials, user, stale } => {
             let user = pg_sys::Oid::from_u32(*user);
-            let mapping = catalog::mapping(&server, user)?;
-            lock::wait_for_token_lock(&server, &mapping)?;
-            // While we waited, another session may have renewed it, and rotated the refresh token.
-            let mapping = catalog::mapping(&server, user)?;
+            let given = Mapping {
+                user: mapping_user.clone(),
+                credentials: credentials.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect(),
+            };
+            let committed = || {
+                // SAFETY: reads what other sessions have committed meanwhile.
+                unsafe { pg_sys::AcceptInvalidationMessages() };
+                catalog::find_server(server).ok().flatten().and_then(|s| catalog::mapping(&s, user).ok())
+            };
+            let before = committed().map(|mapping| mapping.fingerprint());
+            lock::wait_for_token_lock(server, mapping_user)?;
+            // Another session may have rotated the refresh token while we waited: then its mapping is the newer one.
+            let mapping = match committed() {
+                Some(now) if Some(now.fingerprint()) != before => now,
+                _ => given,
+            };
+            let server = Server {
+                oid: pg_sys::InvalidOid,
+                name: server.clone(),
+                options: options.clone(),
+                source: crate::options::source(options.get("source").map_or("", String::as_str))?,
+            };
             if let Some(token) = state::load_token(&server, &mapping)? {
                 if *stale != Some(token.token.fingerprint()) {
                     return Ok(answer_of(token));
@@ -211,7 +242,11 @@ fn answer_of(token: AccessToken) -> Answer {
 
 /// Asks the token endpoint, and stores what it gives.
 fn exchange(server: &Server, user: pg_sys::Oid, mapping: Mapping) -> Result<Answer, Report> {
-    let account = catalog::account(server, &mapping, None);
+    let mut with_successor = mapping.clone();
+    if let Some(successor) = state::load_successor(server, &mapping)? {
+        with_successor.credentials.insert("refresh_token".into(), successor);
+    }
+    let account = catalog::account(server, &with_successor, None);
     let slot: Arc<Mutex<Option<AccessToken>>> = Arc::default();
     let filled = slot.clone();
     let reading = Reading::start(false, move |pool, _sink| {
@@ -246,10 +281,17 @@ fn exchange(server: &Server, user: pg_sys::Oid, mapping: Mapping) -> Result<Answ
         return Err(fail(Code::ERRCODE_INTERNAL_ERROR, "the token exchange gave nothing", "", ""));
     };
     let mut mapping = mapping;
+    let mut successor = None;
     if let Some(rotated) = &token.new_refresh_token {
-        catalog::set_credential(server, &mapping, "refresh_token", rotated)?;
-        mapping.credentials.insert("refresh_token".into(), rotated.clone());
+        match catalog::find_server(&server.name)?.and_then(|s| catalog::mapping(&s, user).ok().map(|m| (s, m))) {
+            Some((committed, present)) if present.fingerprint() == mapping.fingerprint() => {
+                catalog::set_credential(&committed, &present, "refresh_token", rotated)?;
+                mapping.credentials.insert("refresh_token".into(), rotated.clone());
+            }
+            // The mapping is not committed yet: the successor is kept beside it, found by what it replaces.
+            _ => successor = Some(rotated),
+        }
     }
-    state::save_token(server, &mapping, &token)?;
+    state::save_token(server, &mapping, &token, successor)?;
     Ok(answer_of(token))
 }

@@ -61,12 +61,19 @@ fn warn(outcomes: &[Outcome]) {
     }
 }
 
+/// A server must be named.
+fn required(server: Option<String>, example: &str) -> Result<String, Report> {
+    let code = Code::ERRCODE_NULL_VALUE_NOT_ALLOWED; // 22004
+    server.ok_or_else(|| fail(code, "the server must not be null", "", example))
+}
+
 /// Brings local tables up to date, in the caller's transaction.
 #[pg_extern]
 fn cloudsync_refresh(
-    server: String,
+    server: Option<String>,
     collection: default!(Option<String>, "NULL"),
 ) -> Result<SetOfIterator<'static, pgrx::composite_type!('static, "cloudsync.outcome")>, ErrorReport> {
+    let server = required(server, "SELECT * FROM cloudsync_refresh('name of the server');")?;
     let collections = collection.map(|name| vec![name]);
     let outcomes = run(Order { server: &server, collections, committing: false, reconcile: false })?;
     warn(&outcomes);
@@ -99,15 +106,7 @@ fn cloudsync_sync(
     collections: Option<Vec<Option<String>>>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
-    let Some(server) = server else {
-        return Err(fail(
-            Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            "cloudsync_sync needs a server",
-            "",
-            "CALL cloudsync_sync('name of the server');",
-        )
-        .into());
-    };
+    let server = required(server, "CALL cloudsync_sync('name of the server');")?;
     let connection = NonAtomic::connect(fcinfo)?;
     let collections = collections.map(|names| names.into_iter().flatten().collect());
     let outcomes = run(Order { server: &server, collections, committing: true, reconcile: false })?;

@@ -68,6 +68,7 @@ pub fn set_schedule(server: &str, schedule: &str) -> Result<i64, Report> {
 #[pg_extern]
 fn cloudsync_unschedule(server: String) -> Result<bool, ErrorReport> {
     check_writable()?;
+    catalog::server(&server)?;
     Ok(unschedule(&server)?)
 }
 

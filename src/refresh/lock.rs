@@ -3,7 +3,6 @@
 //! The function form locks for its transaction; the procedure form commits in between, so it locks for the session and
 //! gives the lock back itself, also when it is cancelled.
 
-use crate::catalog::{Mapping, Server};
 use crate::report::Report;
 use pgrx::pg_sys;
 
@@ -60,8 +59,8 @@ pub fn collection(server: &str, collection: &str, session: bool) -> Option<Lock>
 }
 
 /// Waits for the right to renew a token; held until the transaction ends.
-pub fn wait_for_token_lock(server: &Server, mapping: &Mapping) -> Result<(), Report> {
-    let tag = tag(number("token", &server.name, &mapping.user));
+pub fn wait_for_token_lock(server: &str, mapping_user: &str) -> Result<(), Report> {
+    let tag = tag(number("token", server, mapping_user));
     // SAFETY: a plain lock request; waiting honours interrupts.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };
     Ok(())

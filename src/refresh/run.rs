@@ -332,7 +332,10 @@ impl Run {
                 return Ok(());
             }
         };
-        let (checkpoint, position) = if reconcile { (None, None) } else { (state.checkpoint, state.position) };
+        // A table that was dropped or emptied begins anew: its checkpoint accounts for rows that are gone.
+        let emptied = local.is_empty && state.rows_stored > 0;
+        let (checkpoint, position) =
+            if reconcile || emptied { (None, None) } else { (state.checkpoint, state.position) };
         output.checkpoint = checkpoint;
         let mode = match (&output.checkpoint, &position) {
             (Some(_), _) => "incremental",

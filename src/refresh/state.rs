@@ -20,6 +20,8 @@ pub struct State {
     pub described: Option<Described>,
     /// Seconds since the app was asked to describe it.
     pub described_age: Option<f64>,
+    /// Rows inserted since the last reset.
+    pub rows_stored: i64,
 }
 
 fn json(text: Option<String>) -> Option<Value> {
@@ -30,7 +32,7 @@ pub fn load(server: &str, collection: &str) -> Result<State, Report> {
     let found = spi::as_owner(|| {
         spi::row(
             "SELECT checkpoint::pg_catalog.text, position::pg_catalog.text, described::pg_catalog.text, \
-             pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) described_at) \
+             pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) described_at), rows_stored \
              FROM cloudsync.collection_state \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
             &[server.into(), collection.into()],
@@ -40,6 +42,7 @@ pub fn load(server: &str, collection: &str) -> Result<State, Report> {
                     position: json(row.get(2)?),
                     described: row.get::<String>(3)?.and_then(|text| serde_json::from_str(&text).ok()),
                     described_age: row.get(4)?,
+                    rows_stored: row.get(5)?.unwrap_or(0),
                 })
             },
         )
@@ -335,13 +338,33 @@ pub fn load_token(server: &Server, mapping: &Mapping) -> Result<Option<AccessTok
     })
 }
 
-pub fn save_token(server: &Server, mapping: &Mapping, token: &AccessToken) -> Result<(), Report> {
+/// The refresh token that replaced the mapping's own before the mapping was committed.
+pub fn load_successor(server: &Server, mapping: &Mapping) -> Result<Option<Secret>, Report> {
+    let found: Option<String> = spi::as_owner(|| {
+        spi::value(
+            "SELECT refresh_token FROM cloudsync.access_tokens WHERE server OPERATOR(pg_catalog.=) $1 \
+             AND mapping_user OPERATOR(pg_catalog.=) $2 AND credentials OPERATOR(pg_catalog.=) $3",
+            &[server.name.clone().into(), mapping.user.clone().into(), mapping.fingerprint().into()],
+        )
+    })?;
+    Ok(found.map(Secret::new))
+}
+
+/// Stores an access token; `successor` replaces the mapping's refresh token, when the mapping itself could not be changed.
+pub fn save_token(
+    server: &Server,
+    mapping: &Mapping,
+    token: &AccessToken,
+    successor: Option<&Secret>,
+) -> Result<(), Report> {
     spi::as_owner(|| {
         spi::run(
-            "INSERT INTO cloudsync.access_tokens AS t (server, mapping_user, credentials, token, base_url, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, pg_catalog.to_timestamp($6)) ON CONFLICT (server, mapping_user) DO UPDATE SET \
+            "INSERT INTO cloudsync.access_tokens AS t (server, mapping_user, credentials, token, base_url, expires_at, \
+             refresh_token) VALUES ($1, $2, $3, $4, $5, pg_catalog.to_timestamp($6), $7) \
+             ON CONFLICT (server, mapping_user) DO UPDATE SET \
              credentials = excluded.credentials, token = excluded.token, base_url = excluded.base_url, \
-             expires_at = excluded.expires_at",
+             expires_at = excluded.expires_at, refresh_token = CASE WHEN t.credentials OPERATOR(pg_catalog.=) \
+             excluded.credentials THEN coalesce(excluded.refresh_token, t.refresh_token) ELSE excluded.refresh_token END",
             &[
                 server.name.clone().into(),
                 mapping.user.clone().into(),
@@ -349,6 +372,7 @@ pub fn save_token(server: &Server, mapping: &Mapping, token: &AccessToken) -> Re
                 token.token.expose().into(),
                 token.base_url.clone().into(),
                 (token.expires_at as f64).into(),
+                successor.map(|secret| secret.expose().to_string()).into(),
             ],
         )?;
         Ok(())

@@ -19,6 +19,8 @@ pub struct LocalTable {
     /// `schema.table`, quoted.
     pub qualified: String,
     pub columns: BTreeMap<String, pg_sys::Oid>,
+    /// It holds no row: it is new, or somebody emptied it.
+    pub is_empty: bool,
 }
 
 /// A column as a new table gets it.
@@ -274,7 +276,8 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
         spi::run(&format!("ALTER TABLE {qualified} {}", missing.join(", ")), &[])?;
     }
     check_key(oid, &qualified, collection)?;
-    Ok(LocalTable { oid, qualified, columns })
+    let has_rows: Option<bool> = spi::value(&format!("SELECT EXISTS (SELECT FROM {qualified})"), &[])?;
+    Ok(LocalTable { oid, qualified, columns, is_empty: has_rows != Some(true) })
 }
 
 fn conflict(table: &str, column: &str, local: pg_sys::Oid, wanted: pg_sys::Oid) -> Result<Report, Report> {

@@ -269,7 +269,7 @@ fn value_of(
 }
 
 fn number(chance: &mut Chance) -> Value {
-    let cents = chance.between(100_00, 5_000_000_00);
+    let cents = chance.between(10_000, 500_000_000);
     serde_json::from_str(&java_double(cents as f64 / 100.0)).unwrap_or(Value::Null)
 }
 

@@ -75,7 +75,7 @@ impl Account {
             created: own.or(created).unwrap_or_else(|| clock::now_ms() / 1000),
             is_deleted: false,
             is_gone: false,
-            text: value.to_string().into(),
+            text: serde_json::to_string(value).unwrap_or_default().into(),
             version: self.version,
             changed_s: clock::now_ms() / 1000,
             keys: keys.into(),

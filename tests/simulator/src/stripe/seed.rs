@@ -3,6 +3,9 @@
 //! Everything follows from the seed. What belongs to a named collection comes with it unless its own size is given: cards
 //! and payment methods with customers, balance transactions and refunds with charges, lines with invoices.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use serde_json::{json, Map, Value};
 
 use super::edit::discount;
@@ -53,7 +56,13 @@ struct Maker<'a> {
     options: &'a Options,
     chance: Chance,
     /// Ids by collection, in the order they were made.
-    ids: std::collections::HashMap<&'static str, Vec<String>>,
+    ids: HashMap<&'static str, Vec<String>>,
+    /// The customers, read once.
+    customers: HashMap<String, Rc<Value>>,
+    /// Charges, then refunds, made now: kind, id and amount, each waiting for its balance transaction.
+    unsettled: Vec<(&'static str, String, i64)>,
+    /// How many of them will get one.
+    settled: usize,
 }
 
 impl Account {
@@ -84,7 +93,7 @@ impl Account {
             wanted.insert("balance_transactions".into(), json!(count));
         }
         let chance = Chance::new(options.seed.wrapping_add(self.version), "stripe seed");
-        let mut ids = std::collections::HashMap::new();
+        let mut ids = HashMap::new();
         for name in ORDER {
             if let Some((kind_at, object)) = kinds::collection(name) {
                 let is_source = KINDS[kind_at].name == "sources";
@@ -94,7 +103,9 @@ impl Account {
                 ids.insert(name, rows.map(|t| t.id.to_string()).collect::<Vec<_>>());
             }
         }
-        let mut maker = Maker { account: self, options, chance, ids };
+        let settled = size(&wanted, "balance_transactions") as usize;
+        let (customers, unsettled) = (HashMap::new(), Vec::new());
+        let mut maker = Maker { account: self, options, chance, ids, customers, unsettled, settled };
         for name in ORDER {
             maker.make_all(name, size(&wanted, name));
         }
@@ -114,6 +125,25 @@ impl Maker<'_> {
     fn record(&self, name: &str, id: &Value) -> Value {
         let found = kinds::place(name).zip(id.as_str()).and_then(|(at, id)| self.account.tables[at].latest(id));
         found.map(|t| t.value()).unwrap_or_default()
+    }
+
+    fn customer(&mut self, id: &Value) -> Rc<Value> {
+        let Some(id) = id.as_str() else { return Rc::default() };
+        if let Some(customer) = self.customers.get(id) {
+            return customer.clone();
+        }
+        let customer = Rc::new(self.record("customers", &json!(id)));
+        self.customers.insert(id.to_string(), customer.clone());
+        customer
+    }
+
+    /// The id of the balance transaction that will settle a charge or refund.
+    fn settle(&mut self, name: &'static str, v: &mut Value) {
+        let id = v["id"].as_str().unwrap_or("").to_string();
+        if self.unsettled.len() < self.settled {
+            v["balance_transaction"] = json!(settlement(&id));
+            self.unsettled.push((name, id, v["amount"].as_i64().unwrap_or(0)));
+        }
     }
 
     fn keep(&mut self, name: &str, value: &Value, created: i64) {
@@ -142,9 +172,17 @@ impl Maker<'_> {
             if index % 8 != 7 {
                 created = start + (step * (index as f64 + 0.5)) as i64;
             }
-            let id = self.account.new_id(KINDS[kind_at].name, object);
+            let settles = (name == "balance_transactions").then(|| self.unsettled.get(index as usize)).flatten();
+            let id = match settles {
+                Some((_, source, _)) => settlement(source),
+                None => self.account.new_id(KINDS[kind_at].name, object),
+            };
             let mut value = template(KINDS[kind_at].name, object, &id, created);
-            self.fill(name, &mut value, first + index, created);
+            let number = if name == "balance_transactions" { index } else { first + index };
+            self.fill(name, &mut value, number, created);
+            if name == "charges" || name == "refunds" {
+                self.settle(name, &mut value);
+            }
             self.keep(name, &value, created);
             self.children(name, &value, index, created);
             if let Some(ids) = self.ids.get_mut(name) {
@@ -179,7 +217,7 @@ impl Maker<'_> {
                 v["description"] = json!(format!("{first} {last}, {}", names::prose(&mut self.chance, 10)));
                 v["phone"] = json!(format!("+1415555{}", self.chance.digits(4)));
                 v["address"] = self.address();
-                if index % 3 == 0 {
+                if index.is_multiple_of(3) {
                     let address = self.address();
                     v["shipping"] = json!({"address": address, "name": names::company(company), "phone": null});
                 }
@@ -188,8 +226,8 @@ impl Maker<'_> {
                 if let Some(id) = self.options.accounts.get(company as usize).filter(|_| index % 3 != 2) {
                     v["metadata"]["salesforce_account_id"] = json!(id);
                 }
-                v["balance"] = json!(if index % 9 == 0 { -500 } else { 0 });
-                let coupon = if index % 10 == 0 { self.any("coupons") } else { Value::Null };
+                v["balance"] = json!(if index.is_multiple_of(9) { -500 } else { 0 });
+                let coupon = if index.is_multiple_of(10) { self.any("coupons") } else { Value::Null };
                 if !coupon.is_null() {
                     let coupon = self.record("coupons", &coupon);
                     let id = format!("di_1Sim{}", self.chance.letters(20));
@@ -203,7 +241,7 @@ impl Maker<'_> {
                     Some(id) if index < 12 && name == "cards" => json!(id),
                     _ => self.any("customers"),
                 };
-                let customer = self.record("customers", &v["customer"].clone());
+                let customer = self.customer(&v["customer"].clone());
                 let (brand, last4, month, year) = self.card_details();
                 if name == "cards" {
                     v["brand"] = json!(match brand {
@@ -262,7 +300,7 @@ impl Maker<'_> {
                 v["charge"] = self.any("charges");
                 let charge = v["charge"].clone();
                 let whole = self.record("charges", &charge)["amount"].as_i64().unwrap_or(100);
-                let part = if index % 2 == 0 { whole } else { (whole / 3).max(1) };
+                let part = if index.is_multiple_of(2) { whole } else { (whole / 3).max(1) };
                 v["amount"] = json!(part);
                 v["reason"] = json!(["requested_by_customer", "duplicate", "fraudulent"][index as usize % 3]);
                 self.change("charges", &charge, |c| {
@@ -306,12 +344,12 @@ impl Maker<'_> {
 
     fn fill_charge(&mut self, v: &mut Value, index: u64, amount: i64) {
         v["customer"] = self.any("customers");
-        let customer = self.record("customers", &v["customer"].clone());
+        let customer = self.customer(&v["customer"].clone());
         v["billing_details"] = json!({"address": customer["address"], "email": customer["email"], "name": customer["name"], "phone": customer["phone"]});
         v["receipt_email"] = customer["email"].clone();
         v["description"] = json!(format!("Charge for {}", names::prose(&mut self.chance, 6)));
         v["metadata"] = json!({"order_id": format!("{:06}", 100_000 + index), "channel": self.chance.pick(&["web", "mobile", "sales"])});
-        if index % 4 == 0 {
+        if index.is_multiple_of(4) {
             v["shipping"] = customer["shipping"].clone();
         }
         v["payment_intent"] = self.any("payment_intents");
@@ -330,35 +368,26 @@ impl Maker<'_> {
         }
     }
 
-    /// The first ones are those of the charges, then those of the refunds.
     fn fill_balance(&mut self, v: &mut Value, index: u64, created: i64) {
-        let id = v["id"].clone();
-        let charges = self.ids.get("charges").map_or(0, Vec::len) as u64;
-        let (name, place) = if index < charges { ("charges", index) } else { ("refunds", index - charges) };
-        let source = self.ids.get(name).and_then(|ids| ids.get(place as usize)).map_or(Value::Null, |id| json!(id));
-        let amount = self.record(name, &source)["amount"].as_i64().unwrap_or(1000);
-        v["source"] = source.clone();
-        self.change(name, &source, |s| s["balance_transaction"] = id);
-        if name == "refunds" {
-            (v["amount"], v["net"], v["fee"], v["fee_details"]) = (json!(-amount), json!(-amount), json!(0), json!([]));
-            (v["type"], v["reporting_category"]) = (json!("refund"), json!("refund"));
-        } else {
-            let fee = amount * 29 / 1000 + 30;
-            let mut details = vec![
-                json!({"amount": fee, "application": null, "currency": "usd", "description": "Stripe processing fees", "type": "stripe_fee"}),
-            ];
-            let tax = if index % 5 == 0 { fee / 5 } else { 0 };
-            if tax > 0 {
-                details.push(
-                    json!({"amount": tax, "application": null, "currency": "usd", "description": "VAT", "type": "tax"}),
-                );
-            }
-            (v["amount"], v["fee"], v["net"], v["fee_details"]) =
-                (json!(amount), json!(fee + tax), json!(amount - fee - tax), json!(details));
-        }
         if created + 2 * 86_400 > self.options.until_s {
             v["status"] = json!("pending");
         }
+        let Some((name, source, amount)) = self.unsettled.get(index as usize).cloned() else { return };
+        v["source"] = json!(source);
+        if name == "refunds" {
+            (v["amount"], v["net"], v["fee"], v["fee_details"]) = (json!(-amount), json!(-amount), json!(0), json!([]));
+            (v["type"], v["reporting_category"]) = (json!("refund"), json!("refund"));
+            return;
+        }
+        let detail = |amount: i64, what: &str, kind: &str| json!({"amount": amount, "application": null, "currency": "usd", "description": what, "type": kind});
+        let fee = amount * 29 / 1000 + 30;
+        let mut details = vec![detail(fee, "Stripe processing fees", "stripe_fee")];
+        let tax = if index.is_multiple_of(5) { fee / 5 } else { 0 };
+        if tax > 0 {
+            details.push(detail(tax, "VAT", "tax"));
+        }
+        (v["amount"], v["fee"], v["net"]) = (json!(amount), json!(fee + tax), json!(amount - fee - tax));
+        v["fee_details"] = json!(details);
     }
 
     fn fill_subscription(&mut self, v: &mut Value, index: u64, created: i64) {
@@ -379,11 +408,11 @@ impl Maker<'_> {
 
     fn fill_invoice(&mut self, v: &mut Value, index: u64, created: i64) {
         v["customer"] = self.any("customers");
-        let customer = self.record("customers", &v["customer"].clone());
+        let customer = self.customer(&v["customer"].clone());
         (v["customer_email"], v["customer_name"]) = (customer["email"].clone(), customer["name"].clone());
         v["number"] = json!(format!("{}-{:04}", customer["invoice_prefix"].as_str().unwrap_or("SIM"), index + 1));
-        v["subscription"] = if index % 2 == 0 { self.any("subscriptions") } else { Value::Null };
-        v["charge"] = if index % 3 == 0 { self.any("charges") } else { Value::Null };
+        v["subscription"] = if index.is_multiple_of(2) { self.any("subscriptions") } else { Value::Null };
+        v["charge"] = if index.is_multiple_of(3) { self.any("charges") } else { Value::Null };
         let total: i64 = (0..lines_of(index)).map(|n| 100 * (n as i64 + 1)).sum();
         for member in
             ["amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"]
@@ -430,6 +459,11 @@ impl Maker<'_> {
             self.keep(child, &v, created);
         }
     }
+}
+
+/// The id of the balance transaction of a charge or refund.
+fn settlement(source: &str) -> String {
+    format!("txn_{}", source.split_once('_').map_or(source, |(_, tail)| tail))
 }
 
 /// Every tenth invoice has more lines than an embedded list holds.
