@@ -196,7 +196,8 @@ def test_two_sessions_that_need_a_token_at_once_make_one_token_call(pg, db, sim,
             "the second session waits",
         )
         gate.release()
-        assert [first.rows()[0].status, second.rows()[0].status] == ["ok", "ok"]
+        outcomes = [first.rows()[0], second.rows()[0]]
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok"], [outcome.message for outcome in outcomes]
     assert len(sim.requests("salesforce", path="/oauth2/token")) == 1
 
 
