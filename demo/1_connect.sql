@@ -1,7 +1,7 @@
 CREATE EXTENSION cloudsync;
 CREATE EXTENSION pg_cron;
 
--- The standard way: a server, a user mapping, and the collections wanted as foreign tables.
+\echo The standard way: a server, a user mapping, and the collections wanted as foreign tables.
 CREATE SERVER salesforce FOREIGN DATA WRAPPER cloudsync
     OPTIONS (source 'salesforce', login_url :'salesforce_url');
 CREATE USER MAPPING FOR CURRENT_USER SERVER salesforce
@@ -10,7 +10,7 @@ CREATE SCHEMA salesforce_live;
 IMPORT FOREIGN SCHEMA salesforce LIMIT TO (accounts, contacts, leads, opportunities)
     FROM SERVER salesforce INTO salesforce_live;
 
--- The same in one call.
+\echo The same in one call:
 SELECT collection, live_table, local_table
 FROM cloudsync_connect('stripe', 'stripe', '{"api_key": "sk_test_sim"}',
     jsonb_build_object('base_url', :'stripe_url',
@@ -18,5 +18,5 @@ FROM cloudsync_connect('stripe', 'stripe', '{"api_key": "sk_test_sim"}',
 
 SELECT collection, status, message FROM cloudsync_check('salesforce');
 
--- The live tables ask the app at once: this makes one call.
+\echo A live table asks the app at once, by one call:
 SELECT name, industry, annual_revenue FROM salesforce_live.accounts ORDER BY system_modstamp DESC LIMIT 3;

@@ -1,4 +1,4 @@
--- Commits batch by batch; interrupted, the next run goes on where this one stopped.
+\echo Commits batch by batch: interrupted, the next run goes on where this one stopped.
 CALL cloudsync_sync('salesforce');
 CALL cloudsync_sync('stripe');
 

@@ -1,4 +1,4 @@
--- Which paying customers have an open opportunity?
+\echo Which paying customers have an open opportunity?
 WITH pipeline AS (
     SELECT account_id, count(*) AS opportunities, sum(amount) AS amount
     FROM salesforce.opportunities
@@ -7,7 +7,7 @@ WITH pipeline AS (
 ), paid AS (
     SELECT c.metadata ->> 'salesforce_account_id' AS account_id, sum(ch.amount - ch.amount_refunded) / 100.0 AS amount
     FROM stripe.customers c
-    JOIN stripe.charges ch ON ch.customer = c.id AND ch.status = 'succeeded'
+    JOIN stripe.charges ch ON ch.customer_id = c.id AND ch.status = 'succeeded'
     WHERE NOT c.is_deleted
     GROUP BY 1
 )
@@ -19,12 +19,12 @@ WHERE NOT a.is_deleted
 ORDER BY pipeline.amount DESC NULLS LAST
 LIMIT 10;
 
--- Revenue by the industry of the account.
+\echo Revenue by the industry of the account:
 SELECT coalesce(a.industry, 'unknown') AS industry,
        count(DISTINCT c.id) AS customers,
        round(sum(ch.amount - ch.amount_refunded) / 100.0, 2) AS revenue
 FROM stripe.charges ch
-JOIN stripe.customers c ON c.id = ch.customer
+JOIN stripe.customers c ON c.id = ch.customer_id
 LEFT JOIN salesforce.accounts a ON a.id = c.metadata ->> 'salesforce_account_id'
 WHERE ch.status = 'succeeded'
 GROUP BY 1

@@ -61,7 +61,7 @@ psql() {
 chapter() {
     echo
     say "$2"
-    psql -d demo --echo-queries -f "$TOP/demo/$1"
+    psql -d demo --echo-queries <"$TOP/demo/$1"
 }
 
 control POST /salesforce/seed '{"accounts": 300, "contacts": 600, "leads": 200, "opportunities": 400}' >/dev/null
@@ -92,10 +92,14 @@ say "renamed that account again; now waiting for pg_cron's next minute"
 for second in $(seq 90); do
     runs=$(pick "SELECT count(*) FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')")
     [ "$runs" -ge 2 ] && break
-    printf '\r    %2d s, %s of 2 jobs done ' "$second" "$runs" >&2
+    if [ -t 2 ]; then
+        printf '\r    %2d s, %s of 2 jobs done ' "$second" "$runs" >&2
+    elif [ $((second % 15)) = 0 ]; then
+        say "$second s, $runs of 2 jobs done"
+    fi
     sleep 1
 done
-echo >&2
+[ ! -t 2 ] || echo >&2
 [ "$runs" -ge 2 ] || fail "pg_cron ran nothing within 90 s; see $DEMO/server.log"
 
 chapter 5_fresh.sql "what pg_cron did"

@@ -162,6 +162,17 @@ class Cluster:
         except FileNotFoundError:
             return ""
 
+    def start_psql(self, dbname, statement, application_name, options=""):
+        """A client process of its own, for tests that end it."""
+        conninfo = f"host={self.sockets} port={PORT} user=postgres dbname={dbname} application_name={application_name}"
+        return subprocess.Popen(
+            [str(self.bindir / "psql"), "-X", "-d", f"{conninfo} options='{options}'", "-c", statement],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.dir,
+            **self._identity(),
+        )
+
     def psql(self, dbname, script, user="postgres"):
         """What psql prints for a script: results, NOTICEs and errors as a person sees them."""
         done = subprocess.run(

@@ -113,6 +113,21 @@ def test_a_checkpoint_older_than_the_feed_falls_back_to_a_full_listing(pg, sim, 
     apps.assert_like_ledger(pg, "stripe", "customers")
 
 
+@pytest.mark.proves("C07", "D5")
+def test_deletions_that_the_feed_has_forgotten_are_found_or_the_way_to_find_them_is_told(pg, sim, apps):
+    sim.seed("stripe", customers=30)
+    apps.connect(pg, "stripe", ["customers"])
+    pg.refresh_one("stripe", "customers")
+    key = sim.ids("stripe", "customers")[0]
+    sim.remove("stripe", "customers", key)
+    sim.clock(40 * DAY)
+    outcome = pg.refresh_one("stripe", "customers")
+    if pg.value("SELECT NOT is_deleted FROM stripe.customers WHERE id = %s", key):
+        assert "reconcile" in f"{outcome.message} {outcome.hint}", outcome
+        pg.rows("SELECT cloudsync_reconcile('stripe', 'customers')")
+    assert pg.column("SELECT id FROM stripe.customers WHERE is_deleted") == [key]
+
+
 def test_changes_while_the_first_load_runs_arrive_with_the_next_run(pg, db, sim, apps):
     sim.seed("stripe", customers=350)
     apps.connect(pg, "stripe", ["customers"])
