@@ -170,6 +170,22 @@ pub fn mapping(server: &Server, user: pg_sys::Oid) -> Result<Mapping, Report> {
     ))
 }
 
+/// Whether the mapping that a role uses was made or changed in the caller's own transaction, so that nobody else sees it.
+pub fn mapping_is_uncommitted(server: &Server, mapping: &Mapping) -> Result<bool, Report> {
+    let writer: Option<String> = spi::as_owner(|| {
+        spi::value(
+            "SELECT m.xmin::pg_catalog.text FROM pg_catalog.pg_user_mapping m \
+             LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) m.umuser \
+             WHERE m.umserver OPERATOR(pg_catalog.=) $1 \
+             AND coalesce(r.rolname, '') OPERATOR(pg_catalog.=) $2::pg_catalog.name",
+            &[server.oid.into(), mapping.user.clone().into()],
+        )
+    })?;
+    let writer = writer.and_then(|xid| xid.parse::<u32>().ok());
+    // SAFETY: only looks the number up among those of the present transaction.
+    Ok(writer.is_none_or(|xid| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid.into()) }))
+}
+
 /// Everything a reader has to know of a server.
 pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -> Account {
     let mut policy = options::policy(&server.options, crate::ALLOW_PRIVATE_ADDRESSES.get());

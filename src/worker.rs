@@ -32,6 +32,8 @@ enum Request {
         options: BTreeMap<String, String>,
         mapping_user: String,
         credentials: BTreeMap<String, String>,
+        /// The caller's transaction made or changed the mapping: nobody else's view of it counts.
+        is_uncommitted: bool,
         user: u32,
         stale: Option<u64>,
     },
@@ -60,6 +62,8 @@ pub fn renew_token(server: &Server, user: pg_sys::Oid, stale: Option<&AccessToke
         options: server.options.clone(),
         mapping_user: mapping.user.clone(),
         credentials: credentials.collect(),
+        is_uncommitted: catalog::mapping_is_uncommitted(server, &mapping)
+            .map_err(|report| SyncError::internal(report.message))?,
         user: user.to_u32(),
         stale: stale.map(|token| token.token.fingerprint()),
     };
@@ -198,7 +202,7 @@ fn serve(request: &Request) -> Result<Answer, Report> {
             }
             Ok(Answer::Done)
         }
-        Request::Token { server, options, mapping_user, credentials, user, stale } => {
+        Request::Token { server, options, mapping_user, credentials, is_uncommitted, user, stale } => {
             let user = pg_sys::Oid::from_u32(*user);
             let given = Mapping {
                 user: mapping_user.clone(),
@@ -207,18 +211,12 @@ fn serve(request: &Request) -> Result<Answer, Report> {
                     .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
                     .collect(),
             };
-            let committed = || {
-                // SAFETY: reads what other sessions have committed meanwhile.
-                unsafe { pg_sys::AcceptInvalidationMessages() };
-                catalog::find_server(server).ok().flatten().and_then(|s| catalog::mapping(&s, user).ok())
-            };
-            let before = committed().map(|mapping| mapping.fingerprint());
             lock::wait_for_token_lock(server, mapping_user)?;
-            // Another session may have rotated the refresh token while we waited: then its mapping is the newer one.
-            let mapping = match committed() {
-                Some(now) if Some(now.fingerprint()) != before => now,
-                _ => given,
-            };
+            // SAFETY: makes what other sessions committed while we waited visible.
+            unsafe { pg_sys::AcceptInvalidationMessages() };
+            // Another session may have rotated the refresh token meanwhile: the committed mapping is the newer one.
+            let committed = catalog::find_server(server)?.and_then(|s| catalog::mapping(&s, user).ok());
+            let mapping = committed.filter(|_| !is_uncommitted).unwrap_or(given);
             let server = Server {
                 oid: pg_sys::InvalidOid,
                 name: server.clone(),

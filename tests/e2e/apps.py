@@ -87,7 +87,8 @@ class Apps:
         assert len(stored) == len(rows), f"an id appears twice in {schema}.{collection}"
         assert sorted(stored) == sorted(truth), difference(stored, truth)
         wrong_marks = [i for i, e in truth.items() if stored[i].is_deleted != e["deleted"]]
-        assert not wrong_marks, f"is_deleted is wrong for {wrong_marks[:5]} of {collection}"
+        shown = [(i, stored[i].is_deleted, stored[i].record_version, stored[i].received_at) for i in wrong_marks[:5]]
+        assert not wrong_marks, f"is_deleted is wrong in {shown} of {collection}"
         for key, entry in truth.items():
             if entry["deleted"]:
                 continue
