@@ -2,7 +2,7 @@
 
 use crate::extract::{Described, OutColumn, Output, Target};
 use crate::http::{AccessToken, Account};
-use crate::manifest::{field_path, load, Collection, Deletes, Format, Protocol, Source};
+use crate::manifest::{field_path, load, naming, Collection, Deletes, Format, Protocol, Source};
 use crate::options;
 use crate::report::{fail, unknown_server, Report};
 use crate::secret::Secret;
@@ -88,7 +88,7 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     // SAFETY: options belong to the live struct.
     let options = unsafe { option_list(found.options) };
     let source = match options.get("source") {
-        Some(source) if wrapper == "cloudsync" => options::source(source)?,
+        Some(source) if wrapper == "cloudsync" => with_overlap(options::source(source)?, &options),
         _ => {
             return Err(fail(
                 Code::ERRCODE_WRONG_OBJECT_TYPE, // 42809
@@ -99,6 +99,19 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
         }
     };
     Ok(Server { oid: found.serverid, name, options, source })
+}
+
+/// The source with the server's own overlap, where it has one, for every cursor and for the feed.
+fn with_overlap(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
+    let Some(overlap) = options.get("overlap_seconds").and_then(|text| text.parse().ok()) else { return source };
+    let mut source = Source::clone(&source);
+    for cursor in source.collections.iter_mut().filter_map(|collection| collection.cursor.as_mut()) {
+        cursor.overlap_seconds = overlap;
+    }
+    if let Some(feed) = source.feed.as_mut() {
+        feed.cursor.overlap_seconds = overlap;
+    }
+    Arc::new(source)
 }
 
 /// Refuses a caller who has no USAGE on the server.
@@ -205,16 +218,12 @@ pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -
 /// A collection of a server: one of the source file's, or an object that only this account has.
 pub fn collection(server: &Server, name: &str, object: Option<&str>) -> Result<Arc<Collection>, Report> {
     if let Some(known) = server.source.collection(name) {
-        let mut known = known.clone();
-        if let (Some(cursor), Some(overlap)) = (known.cursor.as_mut(), server.options.get("overlap_seconds")) {
-            cursor.overlap_seconds = overlap.parse().unwrap_or(cursor.overlap_seconds);
-        }
-        return Ok(Arc::new(known));
+        return Ok(Arc::new(known.clone()));
     }
     if server.source.protocol == Protocol::Salesforce {
         if let Some(custom) = object.map(str::to_string).or_else(|| custom_object(name)) {
             let mut like = server.source.collection("accounts").cloned().unwrap_or_default();
-            like.name = name.to_string();
+            like.name = naming::snake_case(name);
             like.object = custom;
             like.docs = None;
             like.columns.retain(|column| like.primary_key.contains(&column.name));

@@ -6,7 +6,7 @@
 //! Layer: below manifest. Knows nothing of Postgres.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// What one failure stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,16 +71,6 @@ impl SyncError {
             | SyncError::Missing { .. }
             | SyncError::BadSetting { .. } => Reach::Server,
             _ => Reach::Collection,
-        }
-    }
-
-    /// The wait the app asked for, from now, when it is one.
-    pub fn deferred_for(&self) -> Option<Duration> {
-        match self {
-            SyncError::RateLimited { until: Some(t), .. } => {
-                Some(t.duration_since(SystemTime::now()).unwrap_or_default())
-            }
-            _ => None,
         }
     }
 }

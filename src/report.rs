@@ -26,6 +26,15 @@ impl Report {
         sqlstate(self.code)
     }
 
+    /// Message and detail in one text.
+    pub fn with_detail(&self) -> String {
+        if self.detail.is_empty() {
+            self.message.clone()
+        } else {
+            format!("{}. {}", self.message, self.detail)
+        }
+    }
+
     /// Ends the statement with this error.
     pub fn raise(self) -> ! {
         ErrorReport::from(self).report(PgLogLevel::ERROR);

@@ -69,11 +69,12 @@ pub struct ActAs {
 
 impl ActAs {
     pub fn extension_owner() -> Result<Self, Report> {
-        let owner: Option<pg_sys::Oid> = value(
-            "SELECT extowner FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'cloudsync'",
+        let found = row(
+            "SELECT extowner, extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'cloudsync'",
             &[],
+            |row| Ok((row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid), row.text(2)?)),
         )?;
-        let Some(owner) = owner else {
+        let Some((owner, version)) = found else {
             return Err(fail(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "extension \"cloudsync\" is not installed in this database",
@@ -81,6 +82,17 @@ impl ActAs {
                 "Run CREATE EXTENSION cloudsync.",
             ));
         };
+        if version != env!("CARGO_PKG_VERSION") {
+            return Err(fail(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, // 55000
+                format!(
+                    "extension \"cloudsync\" is at version {version}, its library at {}",
+                    env!("CARGO_PKG_VERSION")
+                ),
+                "",
+                "Run ALTER EXTENSION cloudsync UPDATE, and reconnect.",
+            ));
+        }
         let mut before = ActAs { user: pg_sys::InvalidOid, context: 0 };
         // SAFETY: both calls only read or set two session variables; Drop puts the old ones back, and an abort does too.
         unsafe {

@@ -3,13 +3,18 @@
 use super::plan::or_raise;
 use crate::catalog;
 use crate::error::SyncError;
+use crate::extract::salesforce;
 use crate::functions::connect::describe;
-use crate::refresh::run::Context;
+use crate::http::Stats;
+use crate::manifest::naming::snake_case;
+use crate::manifest::Protocol;
+use crate::refresh::run::{ask, Context};
 use crate::refresh::tables::foreign_table_ddl;
 use crate::report::{fail, report, Report, Subject};
 use pgrx::prelude::*;
 use pgrx::{PgList, PgSqlErrorCode as Code};
 use std::ffi::{CStr, CString};
+use std::sync::Arc;
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn import_foreign_schema(
@@ -36,6 +41,16 @@ pub unsafe extern "C-unwind" fn import_foreign_schema(
     list
 }
 
+/// Queryable objects that only this account has, with the names their tables get.
+fn custom_objects(context: &Context) -> Result<Vec<(String, Option<String>)>, Report> {
+    let objects =
+        ask(context, &Arc::new(Stats::default()), |api| Box::pin(async move { salesforce::list_objects(&api).await }));
+    let subject = Subject { server: &context.server.name, collection: None };
+    let objects = objects.map_err(|error| report(&subject, &error))?;
+    let own = objects.into_iter().filter(|object| object.custom && object.queryable && object.name.ends_with("__c"));
+    Ok(own.map(|object| (snake_case(&object.name), Some(object.name))).collect())
+}
+
 fn import(
     server: pg_sys::Oid,
     remote: &str,
@@ -53,24 +68,40 @@ fn import(
             format!("Write IMPORT FOREIGN SCHEMA {}.", server.source.source),
         ));
     }
-    let all = || server.source.collections.iter().map(|c| c.name.clone());
-    let wanted: Vec<String> = match kind {
-        Kind::FDW_IMPORT_SCHEMA_LIMIT_TO => named.to_vec(),
-        Kind::FDW_IMPORT_SCHEMA_EXCEPT => all().filter(|name| !named.contains(name)).collect(),
-        _ => all().collect(),
-    };
     let explicit = kind == Kind::FDW_IMPORT_SCHEMA_LIMIT_TO;
     let context = Context::of(&server.name)?;
+    // The collections of the source file, then the account's own objects: (name, object).
+    let mut all: Vec<(String, Option<String>)> =
+        server.source.collections.iter().map(|c| (c.name.clone(), None)).collect();
+    if server.source.protocol == Protocol::Salesforce
+        && (!explicit || named.iter().any(|name| server.source.collection(name).is_none()))
+    {
+        all.extend(custom_objects(&context)?);
+    }
+    let wanted: Vec<(String, Option<String>)> = match kind {
+        Kind::FDW_IMPORT_SCHEMA_LIMIT_TO => named
+            .iter()
+            .map(|name| {
+                let known = all.iter().find(|(have, object)| have == name || object.as_ref() == Some(name));
+                known.cloned().unwrap_or_else(|| (name.clone(), None))
+            })
+            .collect(),
+        Kind::FDW_IMPORT_SCHEMA_EXCEPT => all.into_iter().filter(|(name, _)| !named.contains(name)).collect(),
+        _ => all,
+    };
     let mut commands = Vec::new();
-    for name in wanted {
-        let collection = catalog::collection(&server, &name, None)?;
+    for (name, object) in wanted {
+        let collection = catalog::collection(&server, object.as_deref().unwrap_or(&name), object.as_deref())?;
         let found = match &collection.unsupported {
             Some(reason) => Err(SyncError::Unsupported { reason: reason.clone() }),
             None => describe(&context, &collection.object),
         };
         match found {
             Ok(described) => {
-                commands.push(foreign_table_ddl(&server, &collection, described.as_ref(), local, &name));
+                // Postgres keeps to the list by the table's name, so a custom object named as the app does keeps that name.
+                let table =
+                    if named.contains(&name) || !explicit { name.clone() } else { object.unwrap_or(name.clone()) };
+                commands.push(foreign_table_ddl(&server, &collection, described.as_ref(), local, &table));
             }
             Err(error) => {
                 let report = report(&Subject { server: &server.name, collection: Some(&name) }, &error);

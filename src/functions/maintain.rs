@@ -47,6 +47,8 @@ fn check(server: &str) -> Result<Vec<CheckRow>, Report> {
     if rows.iter().any(|row| !row.1) {
         return Ok(rows);
     }
+    // They work, whatever was remembered: somebody repaired the account at the app.
+    state::lift_refusal(&context.server.name)?;
     let live = catalog::foreign_tables(&context.server)?;
     let names: Vec<String> = if live.is_empty() {
         context.server.source.collections.iter().map(|c| c.name.clone()).collect()
@@ -80,7 +82,7 @@ fn check_one(context: &Context, collection: Option<Arc<Collection>>) -> CheckRow
         Err(error) => {
             let report = report(&Subject { server: &context.server.name, collection: name.as_deref() }, &error);
             let status = if matches!(error, SyncError::Unsupported { .. }) { "skipped" } else { "failed" };
-            let message = [report.message.clone(), report.detail.clone()].join(". ");
+            let message = report.with_detail();
             (name, false, status.into(), Some(report.sqlstate()), Some(message), Some(report.hint))
         }
     }
@@ -136,5 +138,6 @@ pub fn set_credential(server: &str, name: &str, value: &str) -> Result<(), Repor
     // The caller's own mapping only; PUBLIC's is for ALTER USER MAPPING.
     let own = catalog::mapping(&server, user_id).ok().filter(|mapping| mapping.user == user);
     let mapping = own.unwrap_or(Mapping { user, credentials: BTreeMap::new() });
-    catalog::set_credential(&server, &mapping, name, &Secret::new(value))
+    catalog::set_credential(&server, &mapping, name, &Secret::new(value))?;
+    state::lift_refusal(&server.name)
 }

@@ -77,7 +77,7 @@ pub fn unschedule(server: &str) -> Result<bool, Report> {
     require_pg_cron()?;
     let id: Option<i64> = spi::value(
         "SELECT jobid FROM cron.job WHERE jobname::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
-         AND username OPERATOR(pg_catalog.=) current_user",
+         AND (username OPERATOR(pg_catalog.=) current_user OR pg_catalog.current_setting('is_superuser')::pg_catalog.bool)",
         &[job_name(server).into()],
     )?;
     let Some(id) = id else { return Ok(false) };

@@ -220,9 +220,13 @@ pub fn run(order: Order<'_>) -> Result<Vec<Outcome>, Report> {
     };
     let mut wanted = Vec::new();
     for name in names {
-        let table = live.get(&name).copied();
-        let object = table.map(catalog::foreign_table).transpose()?.and_then(|t| t.object);
-        wanted.push((catalog::collection(&context.server, &name, object.as_deref())?, table));
+        let object = match live.get(&name) {
+            Some(table) => catalog::foreign_table(*table)?.object,
+            None => None,
+        };
+        let collection = catalog::collection(&context.server, &name, object.as_deref())?;
+        let table = live.get(&collection.name).copied();
+        wanted.push((collection, table));
     }
     let mut run = Run {
         context,
@@ -275,7 +279,7 @@ impl Run {
             status: status.to_string(),
             started_us: now_us(),
             sqlstate: Some(report.sqlstate()),
-            message: Some(with_detail(&report)),
+            message: Some(report.with_detail()),
             hint: Some(report.hint).filter(|hint| !hint.is_empty()),
             ..Outcome::default()
         });
@@ -332,7 +336,8 @@ impl Run {
         let tables = subtransaction::guarded(|| self.tables(&collection, table, &described, &state));
         let (local, mut output, writer, notes) = match tables {
             Ok(ready) => ready,
-            Err(report) => {
+            Err(mut report) => {
+                report.message = format!("{}.{name}: {}", self.context.server.name, report.message);
                 self.without_job_report(&name, report, "failed");
                 return Ok(());
             }
@@ -356,7 +361,7 @@ impl Run {
             None
         };
         if mode == "full" && !reconcile {
-            state::save_marks_missing(&self.context.server.name, &name, begins)?;
+            state::save_begin(&self.context.server.name, &name, begins, local.is_empty)?;
         }
         if self.committing {
             state::save_running(&self.context.server.name, &name)?;
@@ -475,7 +480,7 @@ impl Run {
                 }
             }
         }
-        let gone = tables::drop_undescribed(live, now)?;
+        let gone = tables::drop_undescribed(live, before, now)?;
         if !gone.is_empty() {
             notes.push(format!("fields gone at the app, columns kept as they are: {}", gone.join(", ")));
             *live = catalog::foreign_table(live.oid)?;
@@ -646,7 +651,10 @@ impl Run {
                 job.counts.add(&counts);
                 job.unsaved.add(&counts);
             }
-            Err(report) => job.ended = Some(Ended::Badly(report, "failed")),
+            Err(mut report) => {
+                report.message = format!("{server}.{}: {}", job.collection.name, report.message);
+                job.ended = Some(Ended::Badly(report, "failed"));
+            }
         }
         Ok(())
     }
@@ -865,7 +873,7 @@ impl Run {
                 Some(Ended::Badly(report, status)) => {
                     outcome.status = status.into();
                     outcome.sqlstate = Some(report.sqlstate());
-                    outcome.message = Some(with_detail(&report));
+                    outcome.message = Some(report.with_detail());
                     outcome.hint = Some(report.hint).filter(|h| !h.is_empty());
                 }
             }
@@ -915,17 +923,9 @@ fn restart_fully(server: &str, job: &mut Job, why: &str) -> Result<(), Report> {
     if notes_keys {
         job.seen = Some(reconcile::Seen::begin(server, &job.collection.name, true)?);
     }
-    state::save_marks_missing(server, &job.collection.name, notes_keys)
+    state::save_begin(server, &job.collection.name, notes_keys, false)
 }
 
 fn is_deferral(error: &SyncError) -> bool {
     matches!(error, SyncError::RateLimited { .. })
-}
-
-fn with_detail(report: &Report) -> String {
-    if report.detail.is_empty() {
-        report.message.clone()
-    } else {
-        format!("{}. {}", report.message, report.detail)
-    }
 }

@@ -76,14 +76,15 @@ pub fn save_described(server: &str, collection: &str, described: &Described) -> 
     })
 }
 
-/// Remembers whether a full refresh that begins notes the keys it sees.
-pub fn save_marks_missing(server: &str, collection: &str, marks_missing: bool) -> Result<(), Report> {
+/// Begins a full refresh: no open position, and whether it notes the keys it sees. An empty table counts from 0 again.
+pub fn save_begin(server: &str, collection: &str, marks_missing: bool, is_empty: bool) -> Result<(), Report> {
     spi::as_owner(|| {
         ensure_row(server, collection)?;
         spi::run(
-            "UPDATE cloudsync.collection_state SET marks_missing = $3, position = NULL \
+            "UPDATE cloudsync.collection_state SET marks_missing = $3, position = NULL, \
+             rows_stored = CASE WHEN $4 THEN 0 ELSE rows_stored END \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
-            &[server.into(), collection.into(), marks_missing.into()],
+            &[server.into(), collection.into(), marks_missing.into(), is_empty.into()],
         )?;
         Ok(())
     })
@@ -167,8 +168,7 @@ pub fn clear_running(server: &str, collection: &str) -> Result<(), Report> {
 pub fn forget(server: &str, collection: &str) -> Result<(), Report> {
     spi::as_owner(|| {
         spi::run(
-            "UPDATE cloudsync.collection_state SET checkpoint = NULL, position = NULL, described = NULL, \
-             described_at = NULL, rows_stored = 0 \
+            "UPDATE cloudsync.collection_state SET checkpoint = NULL, position = NULL, described_at = NULL \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
             &[server.into(), collection.into()],
         )?;
@@ -302,6 +302,18 @@ pub fn save_stop(stop: &Stop) -> Result<(), Report> {
              deferred_until = coalesce(excluded.deferred_until, s.deferred_until), \
              deferred_message = coalesce(excluded.deferred_message, s.deferred_message)",
             &[stop.server.clone().into(), stop.refused.into(), stop.deferred_until.into(), stop.message.clone().into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Lifts the stop for refused credentials: they were changed, or just found to work.
+pub fn lift_refusal(server: &str) -> Result<(), Report> {
+    spi::as_owner(|| {
+        spi::run(
+            "UPDATE cloudsync.server_state SET refused_credentials = NULL, refused_at = NULL, refused_message = NULL \
+             WHERE server OPERATOR(pg_catalog.=) $1 AND refused_credentials IS NOT NULL",
+            &[server.into()],
         )?;
         Ok(())
     })

@@ -2,6 +2,7 @@
 //!
 //! Changes are additive: a column is added, never dropped, renamed or retyped. Everything runs with the caller's rights.
 
+use super::subtransaction;
 use crate::catalog::{self, ForeignTable, Server, TableColumn, ENGINE_COLUMNS};
 use crate::extract::{Described, OutColumn, Output};
 use crate::manifest::{Collection, Deletes, Format, Protocol};
@@ -30,7 +31,6 @@ struct NewColumn {
     type_name: String,
     field: Option<String>,
     format: Format,
-    comment: Option<String>,
 }
 
 /// The columns that a collection offers: as the app describes them, else as the source file does.
@@ -45,7 +45,6 @@ fn offered(collection: &Collection, described: Option<&Described>) -> Vec<NewCol
                 type_name: column.type_name.clone(),
                 field: Some(column.field.clone()),
                 format: Format::Auto,
-                comment: column.label.clone(),
             })
             .collect(),
         None => collection
@@ -56,7 +55,6 @@ fn offered(collection: &Collection, described: Option<&Described>) -> Vec<NewCol
                 type_name: column.type_name.clone(),
                 field: column.field.clone().filter(|field| field != &column.name),
                 format: column.format,
-                comment: None,
             })
             .collect(),
     }
@@ -116,16 +114,24 @@ pub fn foreign_table_ddl(
     )
 }
 
-/// Makes a schema unless it is there.
+/// Makes a schema unless it is there, also when another session makes it at the same time.
 fn ensure_schema(schema: &str) -> Result<(), Report> {
+    if schema_exists(schema)? {
+        return Ok(());
+    }
+    let made = subtransaction::guarded(|| spi::run(&format!("CREATE SCHEMA {}", quote_identifier(schema)), &[]));
+    match made {
+        Err(report) if !schema_exists(schema)? => Err(report),
+        _ => Ok(()),
+    }
+}
+
+fn schema_exists(schema: &str) -> Result<bool, Report> {
     let there: Option<bool> = spi::value(
         "SELECT true FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1::pg_catalog.name",
         &[schema.into()],
     )?;
-    if there.is_none() {
-        spi::run(&format!("CREATE SCHEMA {}", quote_identifier(schema)), &[])?;
-    }
-    Ok(())
+    Ok(there.is_some())
 }
 
 /// The foreign table of a collection, made when there is none.
@@ -361,7 +367,6 @@ pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -
             type_name: column.type_name.clone(),
             field: Some(column.field.clone()),
             format: Format::Auto,
-            comment: column.label.clone(),
         })
         .collect();
     if fresh.is_empty() {
@@ -373,11 +378,12 @@ pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -
 }
 
 /// Drops columns from the foreign table whose field the app no longer has; the local table keeps them and their values.
-pub fn drop_undescribed(live: &ForeignTable, now: &Described) -> Result<Vec<String>, Report> {
+pub fn drop_undescribed(live: &ForeignTable, before: &Described, now: &Described) -> Result<Vec<String>, Report> {
     let gone: Vec<&TableColumn> = stored(live)
         .filter(|column| {
             let field = column.field.as_deref().unwrap_or(&column.name);
-            !now.columns.iter().any(|have| have.field == field || have.name == column.name)
+            let has = |described: &Described| described.columns.iter().any(|have| have.field == field);
+            has(before) && !has(now)
         })
         .collect();
     for column in &gone {
