@@ -73,7 +73,7 @@ rust_part() {
     step "formatting" cargo fmt --all --check || true
     cargo_tests layers -p cloudsync-layers
     cargo_tests simulator -p cloudsync-simulator
-    step "lints" env CARGO_TARGET_DIR="$OTHER_TARGET" cargo clippy --workspace --all-targets -- -D warnings || true
+    step "lints" env CARGO_TARGET_DIR="$OTHER_TARGET" bash scripts/lint.sh || true
 }
 
 e2e_part() {

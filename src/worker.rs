@@ -9,7 +9,7 @@ use crate::error::SyncError;
 use crate::http::{oauth, AccessToken, Stats};
 use crate::io::Reading;
 use crate::refresh::state::{self, Outcome, Stop};
-use crate::refresh::{lock, run::pump};
+use crate::refresh::{context::pump, lock};
 use crate::report::{fail, Report};
 use crate::secret::Secret;
 use pgrx::bgworkers::BackgroundWorker;

@@ -8,7 +8,7 @@ use crate::functions::connect::describe;
 use crate::http::Stats;
 use crate::manifest::naming::snake_case;
 use crate::manifest::Protocol;
-use crate::refresh::run::{ask, Context};
+use crate::refresh::context::{ask, Context};
 use crate::refresh::tables::foreign_table_ddl;
 use crate::report::{fail, report, Report, Subject};
 use pgrx::prelude::*;

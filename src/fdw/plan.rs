@@ -354,7 +354,7 @@ unsafe fn planned_limit(root: *mut pg_sys::PlannerInfo, order_is_pushed: bool, a
         && !(*query).hasSubLinks;
     let ordered = (*query).sortClause.is_null() || order_is_pushed;
     let limit = (*root).limit_tuples;
-    (alone && plain && ordered && all_exact && limit >= 1.0 && limit <= 50_000.0).then_some(limit as u64)
+    (alone && plain && ordered && all_exact && (1.0..=50_000.0).contains(&limit)).then_some(limit as u64)
 }
 
 #[pg_guard]

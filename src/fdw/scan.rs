@@ -14,7 +14,7 @@ use crate::extract::{Filter, FilterValue, Mode, Order, Output, ReadRequest, Scan
 use crate::http::{Account, Stats};
 use crate::io::Reading;
 use crate::manifest::Auth;
-use crate::refresh::run::{renew, start};
+use crate::refresh::context::{renew, start};
 use crate::refresh::state::{self, Stop};
 use crate::report::{report, Report, Subject};
 use crate::{value, worker};

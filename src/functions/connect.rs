@@ -6,7 +6,7 @@ use crate::catalog::{self, Server};
 use crate::http::Stats;
 use crate::manifest::Protocol;
 use crate::options;
-use crate::refresh::run::{ask, check_writable, Context};
+use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{state, tables};
 use crate::report::{fail, report, Report, Subject};
 use crate::spi;

@@ -5,7 +5,7 @@ use crate::error::SyncError;
 use crate::extract::{rest, salesforce};
 use crate::http::Stats;
 use crate::manifest::{Collection, Protocol};
-use crate::refresh::run::{ask, check_writable, Context};
+use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{lock, state};
 use crate::report::{fail, report, Report, Subject};
 use crate::secret::Secret;

@@ -1,7 +1,7 @@
 //! `cloudsync_schedule` and `cloudsync_unschedule`: jobs of pg_cron that CALL cloudsync_sync.
 
 use crate::catalog;
-use crate::refresh::run::check_writable;
+use crate::refresh::context::check_writable;
 use crate::report::{fail, Report};
 use crate::spi;
 use pgrx::pg_sys::panic::ErrorReport;

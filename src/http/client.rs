@@ -333,11 +333,6 @@ fn unreadable_with(scrubber: &Scrubber, reply: &Reply, why: &str) -> SyncError {
     }
 }
 
-/// The error for a reply with a success status that cannot be used; `why` in plain words.
-pub fn unreadable(account: &Account, reply: &Reply, why: &str) -> SyncError {
-    unreadable_with(&Scrubber::new(account, None), reply, why)
-}
-
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;

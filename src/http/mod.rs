@@ -19,7 +19,7 @@ mod transport;
 mod verdict;
 
 pub use address::{fill, shown_request};
-pub use client::{unreadable, ApiClient};
+pub use client::ApiClient;
 pub use pool::ClientPool;
 
 use crate::error::SyncError;

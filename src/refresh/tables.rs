@@ -16,7 +16,6 @@ use std::sync::Arc;
 /// A local table that was found fit to be written.
 #[derive(Clone, Debug)]
 pub struct LocalTable {
-    pub oid: pg_sys::Oid,
     /// `schema.table`, quoted.
     pub qualified: String,
     pub columns: BTreeMap<String, pg_sys::Oid>,
@@ -286,7 +285,6 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
     check_key(oid, &qualified, collection)?;
     let has_rows: Option<bool> = spi::value(&format!("SELECT EXISTS (SELECT FROM {qualified})"), &[])?;
     Ok(LocalTable {
-        oid,
         qualified,
         columns,
         is_empty: has_rows != Some(true),
@@ -316,7 +314,7 @@ fn create_local(qualified: &str, collection: &Collection, live: &ForeignTable) -
     for (name, definition, _) in engine_column_ddl() {
         columns.push(format!("{name} {definition}"));
     }
-    let key: Vec<String> = collection.primary_key.iter().map(|name| quote_identifier(name)).collect();
+    let key: Vec<String> = collection.primary_key.iter().map(quote_identifier).collect();
     columns.push(format!("PRIMARY KEY ({})", key.join(", ")));
     spi::run(&format!("CREATE TABLE {qualified} ({})", columns.join(", ")), &[])?;
     for (column, comment) in [

@@ -85,7 +85,7 @@ impl Writer {
     pub fn new(table: &LocalTable, output: &Output) -> Result<Self, Report> {
         let types: Vec<pg_sys::Oid> =
             output.columns.iter().map(|c| table.columns.get(&c.name).copied().unwrap_or(pg_sys::InvalidOid)).collect();
-        let key: Vec<String> = output.collection.primary_key.iter().map(|name| quote_identifier(name)).collect();
+        let key: Vec<String> = output.collection.primary_key.iter().map(quote_identifier).collect();
         let names: Vec<String> = output.columns.iter().map(|c| quote_identifier(&c.name)).collect();
         let cells: Vec<String> = (1..=names.len()).map(|n| format!("b.c{n}")).collect();
         let same_key = |left: &str| -> String {
@@ -314,7 +314,7 @@ impl Writer {
             Ok(())
         });
         // Input functions hold no locks and pins, so an error of theirs needs no subtransaction to be forgotten.
-        PgTryBuilder::new(|| fill())
+        PgTryBuilder::new(fill)
             .catch_others(|caught| match caught {
                 pg_sys::panic::CaughtError::PostgresError(e) if is_data_error(e.sql_error_code()) => {
                     // SAFETY: the context was current before the try and still lives.

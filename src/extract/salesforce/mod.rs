@@ -31,7 +31,7 @@ mod testing;
 mod testing_server;
 mod wide;
 
-pub use describe::{describe, list_objects, ObjectInfo};
+pub use describe::{describe, list_objects};
 pub use push::{order_pushable, pushable};
 
 use super::sink::Sink;
