@@ -82,7 +82,8 @@ fn import(
         Kind::FDW_IMPORT_SCHEMA_LIMIT_TO => named
             .iter()
             .map(|name| {
-                let known = all.iter().find(|(have, object)| have == name || object.as_ref() == Some(name));
+                let same = |object: &String| object.eq_ignore_ascii_case(name);
+                let known = all.iter().find(|(have, object)| have == name || object.as_ref().is_some_and(same));
                 known.cloned().unwrap_or_else(|| (name.clone(), None))
             })
             .collect(),
@@ -98,10 +99,10 @@ fn import(
         };
         match found {
             Ok(described) => {
-                // Postgres keeps to the list by the table's name, so a custom object named as the app does keeps that name.
-                let table =
-                    if named.contains(&name) || !explicit { name.clone() } else { object.unwrap_or(name.clone()) };
-                commands.push(foreign_table_ddl(&server, &collection, described.as_ref(), local, &table));
+                // Postgres keeps to the names in the list, so an object that is listed by its own name keeps that name.
+                let listed = named.iter().find(|n| object.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(n)));
+                let table = listed.filter(|_| explicit).unwrap_or(&name);
+                commands.push(foreign_table_ddl(&server, &collection, described.as_ref(), local, table));
             }
             Err(error) => {
                 let report = report(&Subject { server: &server.name, collection: Some(&name) }, &error);

@@ -110,11 +110,17 @@ pub fn run(order: Order<'_>) -> Result<Vec<Outcome>, Report> {
     };
     let mut wanted = Vec::new();
     for name in names {
-        let object = match live.get(&name) {
-            Some(table) => catalog::foreign_table(*table)?.object,
-            None => None,
+        let object_of = |name: &String| match live.get(name) {
+            Some(table) => catalog::foreign_table(*table).map(|table| table.object),
+            None => Ok(None),
         };
-        let collection = catalog::collection(&context.server, &name, object.as_deref())?;
+        let named = catalog::collection(&context.server, &name, object_of(&name)?.as_deref())?;
+        // A custom object may be named as the app does: its table knows how it is really spelt.
+        let object = object_of(&named.name)?;
+        let collection = match object {
+            Some(object) => catalog::collection(&context.server, &named.name, Some(&object))?,
+            None => named,
+        };
         let table = live.get(&collection.name).copied();
         wanted.push((collection, table));
     }

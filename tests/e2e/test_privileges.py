@@ -23,7 +23,7 @@ def role(session, db, name, attributes="LOGIN"):
 def test_public_may_execute_nothing_that_calls_out_or_writes(pg):
     open_to_all = pg.column(
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname LIKE 'cloudsync\\_%' AND p.prorettype <> 'fdw_handler'::regtype "
-        "AND p.proname NOT IN ('cloudsync_fdw_validator', 'cloudsync_job_name', 'cloudsync_list_sources', 'cloudsync_list_collections') "
+        "AND p.proname NOT IN ('cloudsync_fdw_validator', 'cloudsync_job_name', 'cloudsync_next_occurrence', 'cloudsync_list_sources', 'cloudsync_list_collections') "
         "AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')"
     )
     assert open_to_all == []
@@ -33,9 +33,29 @@ def test_public_may_execute_nothing_that_calls_out_or_writes(pg):
 def test_public_may_read_or_write_no_table_of_ours(pg):
     rows = pg.column(
         "SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a "
-        "WHERE c.relnamespace = 'cloudsync'::regnamespace AND a.grantee = 0 AND c.relname NOT IN ('sources', 'collections')"
+        "WHERE c.relnamespace = 'cloudsync'::regnamespace AND a.grantee = 0 AND c.relname NOT IN ('sources', 'collections') "
+        "AND NOT (c.relrowsecurity AND a.privilege_type = 'SELECT')"
     )
     assert rows == []
+
+
+@pytest.mark.proves("S3")
+def test_the_keys_of_an_open_listing_are_shown_only_to_who_may_use_the_server(pg, db, sim, apps):
+    """They are the one table that PUBLIC may select from: row security gives each role its own servers."""
+    sim.seed("stripe", customers=150)
+    apps.connect(pg, "stripe", ["customers"])
+    pg.refresh_one("stripe", "customers")
+    pg.run("SELECT cloudsync_reset('stripe', 'customers')")
+    with sim.gate("stripe", path_prefix="/v1/customers", skip=1) as gate:
+        running = db.session().background("CALL cloudsync_sync('stripe')")
+        gate.wait()
+        with role(pg, db, "stranger") as name:
+            stranger = db.session(user=name)
+            assert pg.value("SELECT count(*) FROM cloudsync.seen_keys") > 0
+            assert stranger.value("SELECT count(*) FROM cloudsync.seen_keys") == 0
+        gate.release()
+        running.finish()
+    assert pg.value("SELECT count(*) FROM cloudsync.seen_keys") == 0
 
 
 @pytest.mark.proves("S3", "P6")

@@ -261,9 +261,9 @@ def test_custom_objects_and_custom_fields_are_read(pg, sim, apps):
     sim.create("salesforce", "Rocket__c", {"Name": "Saturn", "Thrust__c": 33850.5, "Pilot__c": "Neil"})
     sim.create("salesforce", "accounts", {"Name": "Gold customer", "Tier__c": "Gold"})
     assert pg.row("SELECT thrust_c, pilot_c FROM salesforce_live.rocket__c")[1] == "Neil"
-    pg.refresh_one("salesforce", "rocket__c")
+    pg.refresh_one("salesforce", "rocket_c")
     pg.refresh_one("salesforce", "accounts")
-    assert pg.value("SELECT thrust_c FROM salesforce.rocket__c") == 33850.5
+    assert pg.value("SELECT thrust_c FROM salesforce.rocket_c") == 33850.5
     assert pg.value("SELECT tier_c FROM salesforce.accounts") == "Gold"
 
 
