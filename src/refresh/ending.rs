@@ -26,10 +26,10 @@ impl Run {
         }
         for (index, at) in jobs.iter().enumerate() {
             if let Some((_, why)) = end.expired.iter().find(|(expired, _)| *expired == index) {
-                if let Some(job) = self.jobs.get_mut(*at) {
+                if let Some(job) = self.jobs.get_mut(*at).filter(|job| job.ended.is_none()) {
                     restart_fully(&server.name, job, why)?;
+                    again.push(*at);
                 }
-                again.push(*at);
                 continue;
             }
             let Some(job) = self.jobs.get_mut(*at).filter(|job| job.ended.is_none()) else { continue };
@@ -43,6 +43,17 @@ impl Run {
             }
             let checkpoint = end.checkpoints.get(index).and_then(Option::as_ref).filter(|_| !job.keys_only);
             state::save_end(&server.name, &job.collection.name, checkpoint)?;
+            if let Some(checkpoint) =
+                checkpoint.filter(|_| job.mode == "resumed" && !job.is_catching_up && unmarked.is_none())
+            {
+                // What an interrupted listing read before its interruption may have changed since: one look at the changes
+                // makes this run end as up to date as any other.
+                job.is_catching_up = true;
+                job.output.checkpoint = Some(checkpoint.clone());
+                job.notes.extend(end.notes.iter().cloned());
+                again.push(*at);
+                continue;
+            }
             job.notes.extend(end.notes.iter().cloned());
             // The rows of the listing are right; only what is gone waits for somebody to look.
             let status = if job.keys_only { "failed" } else { "partial" };

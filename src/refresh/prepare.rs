@@ -121,6 +121,7 @@ impl Run {
             bytes: stats.bytes.load(Ordering::Relaxed) as i64,
             pages: 0,
             described_again: false,
+            is_catching_up: false,
             told: started,
             keys_only: reconcile,
             seen,

@@ -58,6 +58,8 @@ pub(super) struct Job {
     pub(super) bytes: i64,
     pub(super) pages: i64,
     pub(super) described_again: bool,
+    /// A resumed listing has ended, and the changes since its start are being read.
+    pub(super) is_catching_up: bool,
     pub(super) told: Instant,
     /// Everything is read for its keys, leaving the checkpoint alone.
     pub(super) keys_only: bool,
