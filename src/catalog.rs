@@ -88,7 +88,7 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     // SAFETY: options belong to the live struct.
     let options = unsafe { option_list(found.options) };
     let source = match options.get("source") {
-        Some(source) if wrapper == "cloudsync" => with_overlap(options::source(source)?, &options),
+        Some(source) if wrapper == "cloudsync" => with_options(options::source(source)?, &options),
         _ => {
             return Err(fail(
                 Code::ERRCODE_WRONG_OBJECT_TYPE, // 42809
@@ -101,15 +101,26 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     Ok(Server { oid: found.serverid, name, options, source })
 }
 
-/// The source with the server's own overlap, where it has one, for every cursor and for the feed.
-fn with_overlap(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
-    let Some(overlap) = options.get("overlap_seconds").and_then(|text| text.parse().ok()) else { return source };
-    let mut source = Source::clone(&source);
-    for cursor in source.collections.iter_mut().filter_map(|collection| collection.cursor.as_mut()) {
-        cursor.overlap_seconds = overlap;
+/// The source with the server's own overlap (for every cursor and the feed) and pace, where it has them.
+fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
+    let number = |name: &str| options.get(name).and_then(|text| text.parse::<u64>().ok());
+    let (overlap, pace) = (number("overlap_seconds"), number("requests_per_second"));
+    if overlap.is_none() && pace.is_none() {
+        return source;
     }
-    if let Some(feed) = source.feed.as_mut() {
-        feed.cursor.overlap_seconds = overlap;
+    let mut source = Source::clone(&source);
+    if let Some(overlap) = overlap {
+        for cursor in source.collections.iter_mut().filter_map(|collection| collection.cursor.as_mut()) {
+            cursor.overlap_seconds = overlap;
+        }
+        if let Some(feed) = source.feed.as_mut() {
+            feed.cursor.overlap_seconds = overlap;
+        }
+    }
+    if let Some(pace) = pace {
+        let rate = source.rate.get_or_insert_with(Default::default);
+        rate.calls = (pace > 0).then_some(pace as u32);
+        rate.per_seconds = (pace > 0).then_some(1);
     }
     Arc::new(source)
 }

@@ -35,6 +35,7 @@ const SERVER_OPTIONS: &[(&str, Value, &str)] = &[
     ("max_body_bytes", Value::Number(1_024, 1 << 40), "largest reply"),
     ("max_pages", Value::Number(1, u64::MAX), "most pages of one listing"),
     ("max_concurrency", Value::Number(1, 64), "requests in flight at once"),
+    ("requests_per_second", Value::Number(0, 100_000), "pace of calls; 0 for none (default: what the app documents)"),
     ("quota_reserve_percent", Value::Number(0, 100), "share of the daily quota kept free for others"),
     ("overlap_seconds", Value::Number(0, 31_536_000), "how far before the cursor an incremental refresh reads again"),
     ("schema_changes", Value::OneOf(&["add", "extra", "fail"]), "what to do with a field that has no column"),

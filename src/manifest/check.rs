@@ -14,7 +14,7 @@ mod collection;
 /// Parts of names that only secrets have; a server option is readable by everyone, a user mapping is not.
 const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "private_key", "api_key"];
 /// Server options that every source has; a setting of one of these names would be ambiguous.
-const COMMON_OPTIONS: [&str; 18] = [
+const COMMON_OPTIONS: [&str; 19] = [
     "source",
     "schema",
     "live_schema",
@@ -29,6 +29,7 @@ const COMMON_OPTIONS: [&str; 18] = [
     "max_body_bytes",
     "max_pages",
     "max_concurrency",
+    "requests_per_second",
     "quota_reserve_percent",
     "overlap_seconds",
     "schema_changes",
