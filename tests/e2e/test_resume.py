@@ -23,11 +23,9 @@ def test_a_sync_ended_half_way_goes_on_from_there(stripe, db, sim, apps):
     with sim.gate("stripe", path_prefix="/v1/customers", skip=4) as gate:
         run = stripe.background(SYNC)
         gate.wait()
-        poll(lambda: other.value("SELECT count(*) FROM stripe.customers") > 0, "a first batch is committed")
+        poll(lambda: other.value("SELECT count(*) FROM stripe.customers") >= 300, "three pages are committed")
         other.rows("SELECT pg_terminate_backend(%s)", stripe.pid)
         run.finish()
-    stored = other.value("SELECT count(*) FROM stripe.customers")
-    assert stored >= 100
     sim.clear_requests("stripe")
     other.rows(SYNC)
     assert len(sim.requests("stripe", path="/v1/customers")) < 6, "started from the beginning"
