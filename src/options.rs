@@ -95,8 +95,7 @@ fn check_server(given: &BTreeMap<String, String>) -> Result<(), Report> {
     let source = source(name)?;
     let mut valid: Vec<String> = SERVER_OPTIONS.iter().map(|(name, ..)| name.to_string()).collect();
     valid.extend(source.settings.iter().map(|s| s.name.clone()));
-    if let Some(version) = source.api_version.as_ref().filter(|_| !valid.iter().any(|v| v == "api_version")) {
-        let _ = version;
+    if source.api_version.is_some() && !valid.iter().any(|v| v == "api_version") {
         valid.push("api_version".into());
     }
     check_names(given, "server", valid)?;

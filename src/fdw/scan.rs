@@ -256,14 +256,13 @@ impl State {
         let mut scan = Scan { limit: self.plan.limit, ..Scan::default() };
         for condition in &self.plan.conditions {
             let (Some(op), Some(column)) = (op_of(&condition.op), self.column(condition.attnum)) else { continue };
-            let type_oid = self.type_of(condition.attnum);
             let values = match (condition.constant, condition.expr) {
                 (Some(constant), _) => vec![FilterValue::Bool(constant)],
                 (None, None) => Vec::new(),
                 (None, Some(number)) => match evaluate(number) {
                     None => return Ok(None),
                     Some(datum) if condition.op == "any" => {
-                        let values = array_values(datum, type_oid);
+                        let values = array_values(datum);
                         if values.is_empty() {
                             return Ok(None);
                         }
@@ -292,10 +291,6 @@ impl State {
             Some((Source::Cell(at), _)) => Some(*at),
             _ => None,
         }
-    }
-
-    fn type_of(&self, attnum: i16) -> pg_sys::Oid {
-        self.fill.get((attnum - 1) as usize).map_or(pg_sys::InvalidOid, |(_, oid)| *oid)
     }
 
     /// Starts the reader, unless a stop of the server forbids any call.
@@ -462,11 +457,10 @@ pub unsafe fn filter_value(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Optio
     })
 }
 
-/// The elements of an array that are not null; `type_oid` is the column's type.
-pub unsafe fn array_values(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Vec<FilterValue> {
+/// The elements of an array that are not null.
+pub unsafe fn array_values(datum: pg_sys::Datum) -> Vec<FilterValue> {
     let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
     let element = (*array).elemtype;
-    let _ = type_oid;
     let (mut length, mut by_value, mut align) = (0i16, false, 0 as std::ffi::c_char);
     pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut align);
     let (mut datums, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
@@ -481,11 +475,11 @@ pub unsafe fn shown_request(node: *mut pg_sys::ForeignScanState) -> Result<(Read
     let (output, fill) = output_of(&table, &plan)?;
     let mut scan = Scan { limit: plan.limit, ..Scan::default() };
     let column_of = |attnum: i16| match fill.get((attnum - 1) as usize) {
-        Some((Source::Cell(at), oid)) => Some((*at, *oid)),
+        Some((Source::Cell(at), _)) => Some(*at),
         _ => None,
     };
     for condition in &plan.conditions {
-        let (Some(op), Some((column, type_oid))) = (op_of(&condition.op), column_of(condition.attnum)) else {
+        let (Some(op), Some(column)) = (op_of(&condition.op), column_of(condition.attnum)) else {
             continue;
         };
         let values = match (condition.constant, condition.expr) {
@@ -496,7 +490,7 @@ pub unsafe fn shown_request(node: *mut pg_sys::ForeignScanState) -> Result<(Read
                 if (*expr).type_ == pg_sys::NodeTag::T_Const && !(*expr.cast::<pg_sys::Const>()).constisnull {
                     let constant = expr.cast::<pg_sys::Const>();
                     if condition.op == "any" {
-                        array_values((*constant).constvalue, type_oid)
+                        array_values((*constant).constvalue)
                     } else {
                         filter_value((*constant).constvalue, (*constant).consttype).into_iter().collect()
                     }
@@ -509,7 +503,7 @@ pub unsafe fn shown_request(node: *mut pg_sys::ForeignScanState) -> Result<(Read
         scan.filters.push(Filter { column, op, values });
     }
     for order in &plan.order {
-        if let Some((column, _)) = column_of(order.attnum) {
+        if let Some(column) = column_of(order.attnum) {
             scan.order.push(Order { column, descending: order.descending, nulls_first: order.nulls_first });
         }
     }

@@ -1,6 +1,6 @@
-//! Runs a refresh: prepares the tables, starts the readers, writes what they give, and says how it went.
+//! Runs a refresh: starts the readers and writes what they give. `prepare` comes before it, `ending` after.
 //!
-//! Both forms share this file: `cloudsync_refresh` does everything in the caller's transaction; `cloudsync_sync` commits
+//! Both forms share it: `cloudsync_refresh` does everything in the caller's transaction; `cloudsync_sync` commits
 //! after each batch, so that an interruption of any kind costs at most one batch.
 
 use super::context::{check_writable, renew, start, Context};
