@@ -369,9 +369,12 @@ impl Run {
             })
         };
         let mut written = write(way);
-        if way == Way::Insert && written.as_ref().is_err_and(|report| report.code == Code::ERRCODE_UNIQUE_VIOLATION) {
-            written = write(Way::Upsert);
-            job.writer.note_surprise();
+        if way == Way::Insert {
+            let is_known = written.as_ref().is_err_and(|report| report.code == Code::ERRCODE_UNIQUE_VIOLATION);
+            if is_known {
+                written = write(Way::Upsert);
+            }
+            job.writer.note_insert(!is_known);
         }
         match written {
             Ok(counts) => {

@@ -71,7 +71,8 @@ pub struct Writer {
     statements: Statements,
     plans: HashMap<&'static str, Plan>,
     convert: bool,
-    /// How often rows taken for new were there already.
+    /// How often rows taken for new were new, and were not.
+    as_expected: u32,
     surprises: u32,
     expects_new: bool,
     /// One row on its way, used again for each.
@@ -95,8 +96,8 @@ const EXTRA_COLUMNS: [(&str, pg_sys::Oid); 5] = [
     ("key_only", pg_sys::BOOLOID),
 ];
 
-/// After so many surprises rows are no longer taken for new: each costs the batch twice.
-const SURPRISES: u32 = 3;
+/// Rows are no longer taken for new when more than one batch in so many surprised: each costs the batch twice.
+const RARELY: u32 = 8;
 
 /// One row of several batches.
 type Place = (usize, usize);
@@ -113,6 +114,7 @@ impl Writer {
             statements: Statements::new(table, output),
             plans: HashMap::new(),
             convert: value::needs_conversion(),
+            as_expected: 0,
             surprises: 0,
             expects_new: false,
             values: vec![pg_sys::Datum::from(0); width],
@@ -126,16 +128,20 @@ impl Writer {
     }
 
     pub fn way(&self) -> Way {
-        if self.expects_new && self.surprises < SURPRISES {
+        if self.expects_new && self.surprises <= 1 + self.as_expected / RARELY {
             Way::Insert
         } else {
             Way::Upsert
         }
     }
 
-    /// A row taken for new was there already.
-    pub fn note_surprise(&mut self) {
-        self.surprises += 1;
+    /// Whether rows taken for new were so.
+    pub fn note_insert(&mut self, were_new: bool) {
+        if were_new {
+            self.as_expected += 1;
+        } else {
+            self.surprises += 1;
+        }
     }
 
     /// Stores batches as if they were one. Errors of the table (constraints, triggers, rights) are raised as Postgres
@@ -338,7 +344,11 @@ impl Writer {
     }
 
     /// Runs one of the statements over the registered relation; gives the number of rows it touched.
+    ///
+    /// Only statements that read no table are planned once: a join planned while the table was small would go on reading
+    /// all of it when it is large.
     unsafe fn run(&mut self, name: &'static str, sql: &str, expected: u32) -> Result<i64, Report> {
+        let is_kept = matches!(name, "insert" | "upsert");
         if !self.plans.contains_key(name) {
             let text =
                 CString::new(sql).map_err(|e| fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, e.to_string(), "", ""))?;
@@ -350,6 +360,9 @@ impl Writer {
         }
         let Some(plan) = self.plans.get(name) else { return Ok(0) };
         let code = pg_sys::SPI_execute_plan(plan.0, std::ptr::null_mut(), std::ptr::null(), false, 0);
+        if !is_kept {
+            self.plans.remove(name);
+        }
         if code != expected as i32 {
             return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI answered {code}"), sql, ""));
         }

@@ -14,7 +14,7 @@ use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::Output;
 use crate::http::{ApiClient, Request};
-use crate::manifest::{Collection, Cursor, Pages};
+use crate::manifest::{Collection, Cursor, Format, Pages};
 use serde_json::{json, Value};
 use tokio::task::JoinSet;
 
@@ -52,8 +52,8 @@ impl Slice {
         Some((spanned / i64::from(self.pages.max(1))).max(1))
     }
 
-    /// Gives its older part away when that is worth a worker.
-    fn split(&mut self) -> Option<Slice> {
+    /// Gives its older part away when that is worth a worker. Where stamps are whole seconds no record is in both parts.
+    fn split(&mut self, whole_seconds: bool) -> Option<Slice> {
         let (pace, hi) = (self.pace()?, self.hi?);
         if self.pages < LONG {
             return None;
@@ -63,9 +63,8 @@ impl Slice {
             Some(lo) => lo + (hi - lo) / 2,
             None => hi.checked_sub(pace.saturating_mul(AHEAD)).filter(|middle| *middle > 0)?,
         };
-        // Both parts have the second in the middle: stamps may be finer than seconds.
         let older = Slice::new(self.lo, Some(middle));
-        self.lo = Some(middle);
+        self.lo = Some(if whole_seconds { middle + 1 } else { middle });
         Some(older)
     }
 }
@@ -144,7 +143,7 @@ pub async fn read(
         fill(api, tables, base, &page, sink).await?;
         let position = saved(progress, &open);
         if open.iter().filter(|s| !s.in_flight).count() + calls.len() < workers {
-            split_longest(&mut open);
+            split_longest(&mut open, cursor.format == Format::Unix);
         }
         sink.page(tables.page(keep_position.then_some(position))).await?;
     }
@@ -186,7 +185,7 @@ fn shrink(open: &mut Vec<Slice>, asked: &Slice, page: &ListPage, cursor: &Cursor
     }
     // The last record decides: what follows is not newer than it. Rounded up, to lose no part of its second.
     if let Some(lowest) = page.records().next_back().and_then(second) {
-        let lowest = lowest.saturating_add(i64::from(!matches!(cursor.format, crate::manifest::Format::Unix)));
+        let lowest = lowest.saturating_add(i64::from(cursor.format != Format::Unix));
         slice.hi = Some(slice.hi.map_or(lowest, |hi| hi.min(lowest)));
     }
     let passed_end = slice.lo.zip(slice.hi).is_some_and(|(lo, hi)| hi < lo);
@@ -199,11 +198,11 @@ fn shrink(open: &mut Vec<Slice>, asked: &Slice, page: &ListPage, cursor: &Cursor
     }
 }
 
-fn split_longest(open: &mut Vec<Slice>) {
+fn split_longest(open: &mut Vec<Slice>, whole_seconds: bool) {
     // The oldest part is where nobody knows the end; it is the longest as far as one can tell.
     let length = |s: &Slice| s.hi.zip(s.pace()).map(|(hi, pace)| (hi - s.lo.unwrap_or(0)) / pace);
     let longest = open.iter_mut().filter(|s| s.pages >= LONG).max_by_key(|s| length(s));
-    if let Some(older) = longest.and_then(Slice::split) {
+    if let Some(older) = longest.and_then(|slice| slice.split(whole_seconds)) {
         open.push(older);
     }
 }
