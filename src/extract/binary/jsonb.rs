@@ -153,9 +153,9 @@ impl Maker<'_> {
 
     fn array(&mut self, value: &Value<'_>, depth: usize) -> Option<()> {
         align(self.out);
-        self.word(ARRAY | value.len());
+        self.word(ARRAY | value.count());
         let entries = self.out.len();
-        self.out.resize(entries + value.len() as usize * 4, 0);
+        self.out.resize(entries + value.count() as usize * 4, 0);
         let mut total = 0;
         for (at, element) in value.inside().enumerate() {
             let entry = self.value(&element, depth + 1)?;

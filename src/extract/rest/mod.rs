@@ -8,7 +8,7 @@ mod feed;
 mod full;
 mod incremental;
 mod lookback;
-mod pages;
+pub mod pages;
 pub mod raw;
 mod request;
 mod scan;
@@ -20,9 +20,9 @@ pub use scan::pushable;
 pub use tables::KEY_SEPARATOR;
 
 use super::sink::Sink;
-use super::{single_output, Mode, ReadEnd, ReadRequest, Scan};
+use super::{json, single_output, Mode, ReadEnd, ReadRequest, Scan};
 use crate::error::SyncError;
-use crate::http::{Account, ApiClient, Request};
+use crate::http::{Account, ApiClient, Reply, Request};
 use crate::manifest::Collection;
 
 /// Reads what `request` asks for and gives its pages to `sink`.
@@ -51,8 +51,8 @@ pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(
             request::base_request(account, base, &[], Some(1))?
         }
     };
-    let is_json = |body: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|e| e.to_string());
-    api.call_parsed(request, |reply| is_json(&reply.body).map(|_| ())).await
+    let is_json = |reply: &Reply| json::check(pages::Text::of(&reply.body).as_str()).map_err(|e| e.to_string());
+    api.call_parsed(request, is_json).await
 }
 
 /// The first call that a request makes: what EXPLAIN shows.

@@ -1,11 +1,11 @@
 //! Decides how a listing goes on after a page, and when it goes nowhere.
 //!
-//! A page is taken apart into slices of its text; a reply that has no list where the source says is not a page,
+//! A page is taken apart into slices of its text, in one pass; a reply that has no list where the source says is not a page,
 //! and never the end of the data.
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::raw::{at, elements, text_at};
+use super::raw::{text_at, text_of, Parts};
 use crate::error::SyncError;
 use crate::http::{ApiClient, Reply, Request};
 use crate::manifest::Pages;
@@ -29,7 +29,8 @@ pub struct Shape {
 /// One page of a listing.
 #[derive(Debug)]
 pub struct ListPage {
-    text: Bytes,
+    text: Text,
+    /// Where the records are in the text.
     records: Vec<Range<usize>>,
     /// What leads to the next page: id, address, token or number; `None` at the end.
     pub next: Option<String>,
@@ -42,10 +43,8 @@ pub struct ListPage {
 
 impl ListPage {
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
-        self.records.iter().map(|range| {
-            // The ranges are slices of this very text, so they lie within it and at character boundaries.
-            self.text.get(range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-        })
+        let text = self.text.as_str();
+        self.records.iter().map(|range| text.get(range.clone()).unwrap_or_default())
     }
 
     /// The latest version that a listed record may claim: when the app looked, by its own clock, less what we cannot
@@ -57,19 +56,30 @@ impl ListPage {
     }
 }
 
-/// The text of a body: without a byte order mark, bytes that are not UTF-8 replaced.
-fn body_text(body: &Bytes) -> Bytes {
-    let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body.clone() };
-    match std::str::from_utf8(&body) {
-        Ok(_) => body,
-        Err(_) => Bytes::from(String::from_utf8_lossy(&body).into_owned()),
+/// The text of a body, which is checked once and then read as text each time a record is asked for.
+#[derive(Debug, Default)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// Without a byte order mark, bytes that are not UTF-8 replaced.
+    pub fn of(body: &Bytes) -> Self {
+        let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body.clone() };
+        match std::str::from_utf8(&body) {
+            Ok(_) => Text(body),
+            Err(_) => Text(Bytes::from(String::from_utf8_lossy(&body).into_owned())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        // SAFETY: only `of` makes a Text, of bytes that are UTF-8, and nothing changes the bytes of a `Bytes`.
+        unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 }
 
 /// Takes a reply apart. The error says in plain words why it is no page.
 pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
     let empty = |stuck| ListPage {
-        text: Bytes::new(),
+        text: Text::default(),
         records: Vec::new(),
         next: None,
         stuck,
@@ -80,14 +90,15 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
     if !(200..300).contains(&reply.status) {
         return Ok(empty(false));
     }
-    let text = body_text(&reply.body);
-    let whole = std::str::from_utf8(&text).unwrap_or_default();
-    serde_json::from_str::<serde::de::IgnoredAny>(whole).map_err(|e| format!("the reply is not whole JSON: {e}"))?;
-    let root = whole.trim();
-    let place = at(root, &shape.records).ok_or_else(|| format!("the reply has no records at \"{}\"", shape.records))?;
+    let text = Text::of(&reply.body);
+    let whole = text.as_str();
+    let pointers = [Some(shape.records.as_str()), pointer(&shape.pages)];
+    let pointers: Vec<&str> = pointers.into_iter().flatten().collect();
+    let parts = Parts::read(whole, &pointers).map_err(|e| format!("the reply is not whole JSON: {e}"))?;
+    let place = parts.value(0).ok_or_else(|| format!("the reply has no records at \"{}\"", shape.records))?;
     let slices = match place.as_bytes().first() {
-        Some(b'[') => elements(place).ok_or("the list of records cannot be read")?,
-        Some(b'{') if shape.records.is_empty() => vec![place],
+        Some(b'[') => &parts.elements[..],
+        Some(b'{') if shape.records.is_empty() => &[place],
         _ => return Err(format!("the reply has no list of records at \"{}\"", shape.records)),
     };
     let start = whole.as_ptr() as usize;
@@ -98,7 +109,7 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
     let (mut next, mut stuck) = (None, false);
     match &shape.pages {
         Pages::None => {}
-        Pages::LastId { field, more, .. } => match at(root, more) {
+        Pages::LastId { field, more, .. } => match parts.value(1) {
             Some("true") => {
                 next = slices.last().and_then(|last| text_at(last, field)).map(|id| id.into_owned());
                 stuck = next.is_none();
@@ -106,13 +117,24 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
             Some("false" | "null") => {}
             _ => return Err(format!("the reply does not say at \"{more}\" whether there is more")),
         },
-        Pages::NextUrl { pointer, .. } | Pages::Token { pointer, .. } => {
-            next = text_at(root, pointer).filter(|text| !text.is_empty()).map(|text| text.into_owned());
+        Pages::NextUrl { .. } | Pages::Token { .. } => {
+            next = parts.value(1).and_then(text_of).filter(|text| !text.is_empty()).map(|text| text.into_owned());
         }
         // The pager counts; all it needs to know is whether the page was full.
         Pages::Offset { size, .. } => next = (slices.len() >= *size as usize).then(|| slices.len().to_string()),
     }
-    Ok(ListPage { records: slices.iter().map(range).collect(), text: text.clone(), next, stuck, ..empty(false) })
+    let records = slices.iter().map(range).collect();
+    Ok(ListPage { records, text, next, stuck, ..empty(false) })
+}
+
+/// What a page is read for beside its records: where it says how the listing goes on.
+fn pointer(pages: &Pages) -> Option<&str> {
+    match pages {
+        Pages::LastId { more: pointer, .. } | Pages::NextUrl { pointer, .. } | Pages::Token { pointer, .. } => {
+            Some(pointer)
+        }
+        Pages::None | Pages::Offset { .. } => None,
+    }
 }
 
 /// The size parameter of a listing, unless the request says it already.
@@ -264,4 +286,46 @@ pub async fn fetch(api: &ApiClient, request: Request, shape: &Shape) -> Result<L
     let page = api.call_parsed(request, |reply| parse_page(reply, shape)).await?;
     api.stats().pages.fetch_add(1, Relaxed);
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(body: &[u8]) -> Result<ListPage, String> {
+        let pages = Pages::Token { param: "after".into(), pointer: "/next".into(), size_param: None, size: None };
+        let body = Bytes::copy_from_slice(body);
+        let reply = Reply { status: 200, headers: Default::default(), body, date_us: None, elapsed: Duration::ZERO };
+        parse_page(&reply, &Shape { records: "/data".into(), pages })
+    }
+
+    #[test]
+    fn a_body_is_text_whatever_its_bytes_are() {
+        for (name, body, records) in [
+            ("plain", &b"{\"data\": [\"a\", {\"b\": 1} ], \"next\": \"t\"}"[..], vec!["\"a\"", "{\"b\": 1}"]),
+            ("a byte order mark", b"\xef\xbb\xbf{\"data\": [\"a\"], \"next\": \"t\"}", vec!["\"a\""]),
+            (
+                "not UTF-8",
+                b"{\"data\": [\"\xe9\xff\", \"\xc3\xa9\"], \"next\": \"t\"}",
+                vec!["\"\u{fffd}\u{fffd}\"", "\"é\""],
+            ),
+        ] {
+            let page = page(body).unwrap();
+            assert_eq!(page.records().collect::<Vec<_>>(), records, "{name}");
+            assert_eq!(page.next.as_deref(), Some("t"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_says_why() {
+        for (body, why) in [
+            ("{\"data\": [1, 2", "the reply is not whole JSON: the text ends too early at byte 14"),
+            ("{\"data\": [1] x}", "the reply is not whole JSON: neither ',' nor the end after a value at byte 13"),
+            ("", "the reply is not whole JSON: the text ends too early at byte 0"),
+            ("{\"list\": []}", "the reply has no records at \"/data\""),
+            ("{\"data\": {}}", "the reply has no list of records at \"/data\""),
+        ] {
+            assert_eq!(page(body.as_bytes()).unwrap_err(), why, "{body}");
+        }
+    }
 }

@@ -2,12 +2,10 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use crate::extract::json::{self, members, Malformed, Scanner};
 use crate::extract::record::string_of;
 use crate::manifest::field_path;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 
 /// The value at a pointer (or bare key); the empty pointer is the value itself.
 pub fn at<'a>(raw: &'a str, pointer: &str) -> Option<&'a str> {
@@ -22,7 +20,16 @@ pub fn at_path<'a>(raw: &'a str, path: &[String]) -> Option<&'a str> {
     let mut value = raw;
     for key in path {
         value = match value.trim_start().as_bytes().first()? {
-            b'{' => serde_json::Deserializer::from_str(value).deserialize_map(Member(key)).ok()??,
+            b'{' => {
+                let mut found = None;
+                for member in members(value) {
+                    let (name, inner) = member.ok()?;
+                    if name == key.as_str() {
+                        found = Some(inner);
+                    }
+                }
+                found?
+            }
             b'[' => elements(value)?.get(key.parse::<usize>().ok()?).copied()?,
             _ => return None,
         };
@@ -32,62 +39,120 @@ pub fn at_path<'a>(raw: &'a str, path: &[String]) -> Option<&'a str> {
 
 /// The text at a pointer: a string without its quotes, anything else as it is written; `None` for null or nothing.
 pub fn text_at<'a>(raw: &'a str, pointer: &str) -> Option<Cow<'a, str>> {
-    at(raw, pointer).filter(|value| *value != "null").map(string_of)
+    at(raw, pointer).and_then(text_of)
+}
+
+/// The text of a value: a string without its quotes, anything else as it is written; `None` for null.
+pub fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    (raw != "null").then(|| string_of(raw))
 }
 
 /// The elements of an array.
 pub fn elements(raw: &str) -> Option<Vec<&str>> {
-    let values: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-    Some(values.into_iter().map(RawValue::get).collect())
+    json::elements(raw).collect::<Result<_, _>>().ok()
 }
 
-/// Finds one member of an object.
-struct Member<'k>(&'k str);
+/// The parts of a reply, found while it is read once and checked to be JSON to its end.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    wanted: Vec<Wanted<'a>>,
+    /// The elements of the first wanted value, when it is an array.
+    pub elements: Vec<&'a str>,
+}
 
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = Option<&'de str>;
+#[derive(Debug)]
+struct Wanted<'a> {
+    path: Vec<String>,
+    value: Option<&'a str>,
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'a> Parts<'a> {
+    /// Reads `text` for the values at some pointers, and for the elements of the first of them.
+    pub fn read(text: &'a str, pointers: &[&str]) -> Result<Self, Malformed> {
+        let path = |pointer: &&str| if pointer.is_empty() { Vec::new() } else { field_path(pointer) };
+        let wanted = pointers.iter().map(|pointer| Wanted { path: path(pointer), value: None }).collect();
+        let mut parts = Parts { wanted, elements: Vec::new() };
+        let mut scanner = Scanner::new(text);
+        let all: Vec<usize> = (0..pointers.len()).collect();
+        parts.visit(&mut scanner, 0, &all)?;
+        scanner.end()?;
+        Ok(parts)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_it) = map.next_key_seed(IsKey(self.0))? {
-            if is_it {
-                found = Some(map.next_value::<&RawValue>()?.get());
-            } else {
-                map.next_value::<IgnoredAny>()?;
+    /// The value at one of the pointers, by its number.
+    pub fn value(&self, number: usize) -> Option<&'a str> {
+        self.wanted.get(number)?.value
+    }
+
+    /// Reads one value, to which the paths of `through` lead or through which they go; `depth` keys lie behind.
+    fn visit(&mut self, scanner: &mut Scanner<'a>, depth: usize, through: &[usize]) -> Result<(), Malformed> {
+        let first = scanner.token();
+        let from = scanner.at();
+        let ends = |part: &usize| self.wanted.get(*part).is_some_and(|wanted| wanted.path.len() == depth);
+        let (here, deeper): (Vec<usize>, Vec<usize>) = through.iter().partition(|part| ends(part));
+        let is_list = here.contains(&0);
+        match first {
+            b'{' if !deeper.is_empty() => {
+                let mut key = scanner.first_key()?;
+                while let Some(name) = key {
+                    let below = self.begin(&deeper, depth, |wanted| name.is(wanted));
+                    self.visit_or_pass(scanner, depth, &below)?;
+                    key = scanner.next_key()?;
+                }
+            }
+            b'[' if is_list || !deeper.is_empty() => {
+                let (mut index, mut goes_on) = (0, scanner.first_element()?);
+                while goes_on {
+                    let below = self.begin(&deeper, depth, |wanted| wanted.parse() == Ok(index));
+                    let element = self.visit_or_pass(scanner, depth, &below)?;
+                    if is_list {
+                        self.elements.push(element);
+                    }
+                    index += 1;
+                    goes_on = scanner.next_element()?;
+                }
+            }
+            _ => {
+                scanner.value()?;
             }
         }
-        Ok(found)
+        for part in here {
+            if let Some(wanted) = self.wanted.get_mut(part) {
+                wanted.value = Some(scanner.since(from));
+            }
+        }
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<Self::Value, A::Error> {
-        Ok(None)
-    }
-}
-
-/// Compares a key without keeping it.
-struct IsKey<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for IsKey<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for IsKey<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+    /// The paths that go on with this key. What an earlier member of the same key gave is forgotten: the last counts.
+    fn begin(&mut self, paths: &[usize], depth: usize, is_key: impl Fn(&str) -> bool) -> Vec<usize> {
+        let mut below = Vec::new();
+        for part in paths {
+            let Some(wanted) = self.wanted.get_mut(*part) else { continue };
+            if wanted.path.get(depth).is_some_and(|key| is_key(key)) {
+                wanted.value = None;
+                if *part == 0 {
+                    self.elements.clear();
+                }
+                below.push(*part);
+            }
+        }
+        below
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
+    fn visit_or_pass(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        depth: usize,
+        below: &[usize],
+    ) -> Result<&'a str, Malformed> {
+        if below.is_empty() {
+            return scanner.value();
+        }
+        scanner.token();
+        let from = scanner.at();
+        self.visit(scanner, depth + 1, below)?;
+        Ok(scanner.since(from))
     }
 }
 
@@ -109,12 +174,69 @@ mod tests {
             ("/twice", Some("2")),
         ] {
             assert_eq!(at(raw, pointer), want, "{pointer}");
+            assert_eq!(Parts::read(raw, &[pointer]).unwrap().value(0), want, "{pointer}");
         }
         assert_eq!(at(raw, ""), Some(raw));
         assert_eq!(text_at(raw, "/a/b~1c/1/d").as_deref(), Some("x\ny"));
         assert_eq!(text_at(raw, "/n"), None);
         assert_eq!(elements("[1, [2], {\"a\":3}]"), Some(vec!["1", "[2]", "{\"a\":3}"]));
         assert_eq!(elements("{}"), None);
+    }
+
+    #[test]
+    fn the_parts_of_a_reply_are_found_in_one_reading() {
+        for (name, raw, pointers, elements, values) in [
+            (
+                "a list and a flag",
+                r#" {"d": [1, {"x": 2} ], "more" : true} "#,
+                ["/d", "/more"],
+                vec!["1", r#"{"x": 2}"#],
+                [Some(r#"[1, {"x": 2} ]"#), Some("true")],
+            ),
+            (
+                "both in one object",
+                r#"{"r": {"items": ["a"], "next": "u"}, "next": 1}"#,
+                ["/r/items", "/r/next"],
+                vec![r#""a""#],
+                [Some(r#"["a"]"#), Some(r#""u""#)],
+            ),
+            ("the list is the reply", "[1,[2]]\n", ["", "/1/0"], vec!["1", "[2]"], [Some("[1,[2]]"), Some("2")]),
+            (
+                "the record is the reply",
+                r#"{"id": {"n": 1}}"#,
+                ["", "/id/n"],
+                vec![],
+                [Some(r#"{"id": {"n": 1}}"#), Some("1")],
+            ),
+            (
+                "of repeated keys the last counts",
+                r#"{"d": [1, 2], "m": {"n": 1}, "m": {}, "d": [3]}"#,
+                ["/d", "/m/n"],
+                vec!["3"],
+                [Some("[3]"), None],
+            ),
+            (
+                "a list that is replaced by none",
+                r#"{"d": [1, 2], "d": null}"#,
+                ["/d", "/m"],
+                vec![],
+                [Some("null"), None],
+            ),
+            (
+                "a key that no text can hold",
+                r#"{"\ud800": 1, "d": [], "m": 2}"#,
+                ["/d", "/m"],
+                vec![],
+                [Some("[]"), Some("2")],
+            ),
+        ] {
+            let parts = Parts::read(raw, &pointers).unwrap();
+            assert_eq!(parts.elements, elements, "{name}");
+            assert_eq!([parts.value(0), parts.value(1)], values, "{name}");
+        }
+        for broken in ["", "{\"d\": [1, 2]", "{\"d\": [1, 2]} x", "{\"d\": [1 2]}", "{\"x\": {\"y\": tru}}"] {
+            assert!(Parts::read(broken, &["/d", "/x"]).is_err(), "{broken}");
+        }
     }
 
     #[test]
