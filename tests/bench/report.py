@@ -1,0 +1,92 @@
+"""How the results are shown and kept."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Iterable
+
+from bars import Bar, Case
+from bench_server import ROOT
+from lab import DATABASE, SETTINGS, Lab
+
+RESULTS = ROOT / "target/bench/results.json"
+HEAD = ("bar", "measured", "must", "aim", "verdict")
+
+
+def number(value: float) -> str:
+    """Three digits that count, or all of a whole number."""
+    return f"{value:,.0f}" if value == int(value) and value != 1 or abs(value) >= 100 else f"{value:#.3g}"
+
+
+def table(bars: Iterable[Bar]) -> str:
+    """A line for each bar with its worst judged case, and under it a line for each case."""
+    lines = [HEAD]
+    for bar in bars:
+        lines.append((f"{bar.name}: {bar.title}", bar.skipped, "", "", bar.verdict))
+        lines += [case_line(bar, case) for case in bar.cases]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    shown = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines]
+    return "\n".join([shown[0], "  ".join("-" * width for width in widths), *shown[1:]])
+
+
+def case_line(bar: Bar, case: Case) -> tuple[str, str, str, str, str]:
+    label = f"    {case.label}" + (f" ({case.note})" if case.note else "")
+    measured = f"{number(case.value)} {case.unit}"
+    if not case.is_judged:
+        return label, measured, "", "", ""
+    must, aim = bar.limits(case)
+    sign = "<=" if bar.direction == "at most" else ">="
+    return label, measured, f"{sign} {number(must)}", "" if aim is None else number(aim), bar.verdict_of(case)
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    models = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    memory = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()[0].split()[1]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_mib": int(memory) // 1024,
+        "kernel": platform.release(),
+        "load_before": os.getloadavg(),
+    }
+
+
+def revision() -> str | None:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
+def versions(lab: Lab) -> dict[str, str | None]:
+    with lab.session() as session:
+        extension = session.value("SELECT extversion FROM pg_extension WHERE extname = 'cloudsync'")
+        return {"postgresql": session.value("SHOW server_version"), "cloudsync": extension, "revision": revision()}
+
+
+def settings_in_force(lab: Lab) -> dict[str, str]:
+    with lab.cluster.connect(DATABASE) as connection:
+        rows = connection.execute(
+            "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) OR source = 'configuration file'",
+            [[*SETTINGS, "wal_level"]],
+        )
+        return dict(rows.fetchall())
+
+
+def write(bars: list[Bar], about: dict[str, Any]) -> Path:
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    shown = [{**asdict(bar), "verdict": bar.verdict, "cases": [shown_case(bar, case) for case in bar.cases]} for bar in bars]
+    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    RESULTS.write_text(json.dumps({"ended_at": at, **about, "bars": shown}, indent=2, default=str) + "\n")
+    return RESULTS
+
+
+def shown_case(bar: Bar, case: Case) -> dict[str, Any]:
+    shown = asdict(case)
+    if case.is_judged:
+        shown["must"], shown["aim"] = bar.limits(case)
+        shown["verdict"] = bar.verdict_of(case)
+    return shown
