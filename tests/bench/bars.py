@@ -1,54 +1,63 @@
-"""What a bar is: a figure with the value it must reach and the one it aims at, and the rounds it was taken from."""
+"""What a bar is: figures with the value they must reach and the one they aim at, and the rounds they were taken from."""
 
 import statistics
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Direction = Literal["at most", "at least"]
-Verdict = Literal["aim", "must", "MISSED", "skipped"]
+Verdict = Literal["aim", "must", "MISSED", "skipped", "FAILED"]
+Rounds = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a figure must reach, and what it aims at where that is more."""
+
+    must: float
+    aim: float | None = None
+    direction: Direction = "at most"
+
+    def is_reached(self, value: float, limit: float) -> bool:
+        return value <= limit if self.direction == "at most" else value >= limit
+
+    def verdict(self, value: float) -> Verdict:
+        if not self.is_reached(value, self.must):
+            return "MISSED"
+        return "aim" if self.aim is None or self.is_reached(value, self.aim) else "must"
 
 
 @dataclass
 class Case:
-    """One figure. A case that is not judged is there to be read beside the others."""
+    """One figure. A case without a limit is not judged: it is there to be read beside the others."""
 
     label: str
     value: float
-    unit: str = "x"
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-    is_judged: bool = True
-    note: str = ""
-    # A bar whose cases have different units gives each its own limits.
-    must: float | None = None
-    aim: float | None = None
+    unit: str
+    limit: Limit | None = None
+    rounds: Rounds = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.limit.verdict(self.value) if self.limit else None
 
 
 @dataclass
 class Bar:
+    """A promise; its verdict is the worst of its cases."""
+
     name: str
     title: str
-    must: float
-    aim: float | None
-    direction: Direction = "at most"
     cases: list[Case] = field(default_factory=list)
+    # Why it could not be measured.
     skipped: str = ""
-
-    def limits(self, case: Case) -> tuple[float, float | None]:
-        return (self.must, self.aim) if case.must is None else (case.must, case.aim)
-
-    def reaches(self, value: float, limit: float) -> bool:
-        return value <= limit if self.direction == "at most" else value >= limit
-
-    def verdict_of(self, case: Case) -> Verdict:
-        must, aim = self.limits(case)
-        if not self.reaches(case.value, must):
-            return "MISSED"
-        return "aim" if aim is None or self.reaches(case.value, aim) else "must"
+    # What went wrong in measuring it: then the harness itself has failed.
+    failed: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of what is judged."""
-        judged = [self.verdict_of(case) for case in self.cases if case.is_judged]
+        judged = [case.verdict for case in self.cases if case.verdict]
+        if self.failed:
+            return "FAILED"
         if self.skipped or not judged:
             return "skipped"
         order: list[Verdict] = ["MISSED", "must", "aim"]
@@ -59,5 +68,5 @@ class Bar:
         return self.verdict in ("aim", "must")
 
 
-def median(rounds: list[dict[str, Any]], figure: str) -> float:
+def median(rounds: Rounds, figure: str) -> float:
     return statistics.median(row[figure] for row in rounds)

@@ -7,11 +7,15 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from dataclasses import asdict
 from typing import Callable
 
+import changes
 import loads
+import peers
 import report
+import waiting
 from bars import Bar
 from lab import FULL, QUICK, Lab, log
 
@@ -20,8 +24,15 @@ Measure = Callable[[loads.Loads], Bar]
 BARS: dict[str, Measure] = {
     "first-load": loads.first_load,
     "scalar-columns": loads.scalar_columns,
+    "peer": peers.peer,
+    "latency": waiting.latency,
+    "pace": waiting.pace,
     "memory": loads.memory,
+    "change": changes.change,
+    "quiet": changes.quiet,
     "per-row": loads.per_row,
+    "first-row": waiting.first_row,
+    "cancel": waiting.cancel,
 }
 
 
@@ -43,7 +54,11 @@ def measure(lab: Lab, names: list[str]) -> list[Bar]:
     bars = []
     for name in names:
         log(f"[{time.monotonic() - started:6.1f} s] {name}")
-        bars.append(BARS[name](shared))
+        try:
+            bars.append(BARS[name](shared))
+        except Exception as error:  # the other bars can still be measured
+            traceback.print_exc()
+            bars.append(Bar(name, "could not be measured", failed=f"{type(error).__name__}: {error}".splitlines()[0]))
     return bars
 
 
@@ -71,6 +86,7 @@ def main() -> None:
     if given.quick:
         print("a quick run: its figures mean nothing")
     print(f"{sum(bar.is_met for bar in bars)} of {len(bars)} bars met")
+    sys.exit(any(bar.failed for bar in bars))
 
 
 if __name__ == "__main__":

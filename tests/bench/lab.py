@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from apps import options as sql_options  # noqa: E402
 from cluster import Cluster  # noqa: E402
-from session import Session  # noqa: E402
+from session import Session, poll, row_versions  # noqa: E402, F401
 
 from bench_server import BenchServer  # noqa: E402
 
@@ -98,16 +98,17 @@ class Lab:
 
     @contextmanager
     def account(
-        self, session: Session, collections: Sequence[str], columns: Sequence[str] | None = None, **options: str
+        self, session: Session, collections: Sequence[str], columns: Sequence[str] | None = None, **options: str | None
     ) -> Iterator[str]:
         """A server `stripe` of a new name, connected the standard way; everything of it is dropped in the end.
 
         `columns` keeps only these of each foreign table: that is how properties are selected. There is no pacing
-        unless `options` say so: `requests_per_second='25'`.
+        unless `options` say so; an option of None is left at its default.
         """
         self.accounts += 1
         name = f"stripe_{self.accounts}"
-        given = {"source": "stripe", "base_url": self.app.url, "requests_per_second": "0", **options}
+        wanted = {"source": "stripe", "base_url": self.app.url, "requests_per_second": "0", **options}
+        given = {option: value for option, value in wanted.items() if value is not None}
         chosen = ", ".join(map(quoted, collections))
         session.run(
             f"CREATE SERVER {name} FOREIGN DATA WRAPPER cloudsync {sql_options(given)}",

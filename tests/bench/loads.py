@@ -2,13 +2,15 @@
 
 import threading
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
-from bars import Bar, Case, median
+from bars import Bar, Case, Limit, Rounds, median
 from lab import Lab, Session, count_rows, log, quoted, sync, timed
 
 MIB = 1 << 20
 SAMPLE_SECONDS = 0.02
+# Ratios of a first load, and the time that each is to.
+YARDSTICKS = {"copy_ratio": "copy_text_s", "binary_copy_ratio": "copy_binary_s", "drain_ratio": "drain_s"}
 # Twenty of a charge's columns that hold one plain value each.
 SCALARS = (
     "id", "amount", "amount_captured", "amount_refunded", "balance_transaction_id", "captured", "created", "currency",
@@ -57,14 +59,26 @@ class Loads:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.done: dict[tuple[str, int, bool], list[dict[str, Any]]] = {}
+        self.done: dict[tuple[str, int, bool], Rounds] = {}
+        self.grown: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-    def rounds(self, collection: str, records: int, scalars: bool = False) -> list[dict[str, Any]]:
+    def rounds(self, collection: str, records: int, scalars: bool = False) -> Rounds:
         key = (collection, records, scalars)
         if key not in self.done:
             self.lab.app.hold(**{collection: records})
             self.done[key] = [self._round(collection, records, scalars) for _ in range(self.lab.sizes.rounds)]
         return self.done[key]
+
+    def few_and_many(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Loads of the medium and of the large size, one right after the other, so that both knew the same machine."""
+        sizes = self.lab.sizes
+        while len(self.grown) < sizes.rounds:
+            pair = []
+            for records in (sizes.medium, sizes.large):
+                self.lab.app.hold(customers=records)
+                pair.append(self._round("customers", records, scalars=False))
+            self.grown.append((pair[0], pair[1]))
+        return self.grown
 
     def _round(self, collection: str, records: int, scalars: bool) -> dict[str, Any]:
         lab = self.lab
@@ -82,8 +96,8 @@ class Loads:
             for form in ("text", "binary"):
                 figures[f"copy_{form}_s"] = self._copy(table, form, records)
             figures["drain_s"] = lab.app.drain(collection)["seconds"]
-        figures["copy_ratio"] = figures["sync_s"] / figures["copy_text_s"]
-        figures["drain_ratio"] = figures["sync_s"] / figures["drain_s"]
+        for name, yardstick in YARDSTICKS.items():
+            figures[name] = figures["sync_s"] / figures[yardstick]
         log(f"  {records} {collection}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         return figures
 
@@ -104,52 +118,48 @@ class Loads:
         return seconds
 
 
-def load_cases(rounds: list[dict[str, Any]], label: str, is_judged: bool) -> list[Case]:
-    """A first load against COPY and, to be read beside it, against the other two yardsticks."""
-    rows = [Case(label, median(rounds, "copy_ratio"), "x COPY", rounds, is_judged)]
-    binary = median([{"ratio": row["sync_s"] / row["copy_binary_s"]} for row in rounds], "ratio")
-    rows.append(Case(f"{label}, against binary COPY", binary, "x COPY", is_judged=False))
-    drained = median(rounds, "drain_ratio")
-    rows.append(Case(f"{label}, against reading all pages", drained, "x reading", is_judged=False))
-    return rows
+def load_cases(rounds: Rounds, label: str, limit: Limit | None) -> list[Case]:
+    """A first load against COPY and, to be read beside it, against the other yardsticks."""
+    return [
+        Case(label, median(rounds, "copy_ratio"), "x COPY", limit, rounds),
+        Case(f"{label}, against binary COPY", median(rounds, "binary_copy_ratio"), "x COPY"),
+        Case(f"{label}, against reading all pages", median(rounds, "drain_ratio"), "x reading"),
+    ]
 
 
 def first_load(loads: Loads) -> Bar:
-    sizes = loads.lab.sizes
-    bar = Bar("first-load", "first load, all columns incl. jsonb, against COPY", 1.3, 1.0)
-    workloads: Sequence[tuple[str, int, bool]] = [
-        ("charges", sizes.medium, True),
-        ("customers", sizes.medium, True),
-        ("charges", sizes.small, False),
-        ("customers", sizes.small, False),
-    ]
-    for collection, records, is_judged in workloads:
-        bar.cases += load_cases(loads.rounds(collection, records), f"{records:,} {collection}", is_judged)
+    sizes, limit = loads.lab.sizes, Limit(1.3, 1.0)
+    bar = Bar("first-load", "first load, all columns incl. jsonb, against COPY")
+    for records, judged_by in ((sizes.medium, limit), (sizes.small, None)):
+        for collection in ("charges", "customers"):
+            bar.cases += load_cases(loads.rounds(collection, records), f"{records:,} {collection}", judged_by)
     return bar
 
 
 def scalar_columns(loads: Loads) -> Bar:
     records = loads.lab.sizes.medium
-    bar = Bar("scalar-columns", f"first load, {len(SCALARS)} scalar columns selected, against COPY", 2.5, 1.5)
-    bar.cases += load_cases(loads.rounds("charges", records, scalars=True), f"{records:,} charges", True)
+    bar = Bar("scalar-columns", f"first load, {len(SCALARS)} scalar columns selected, against COPY")
+    bar.cases += load_cases(loads.rounds("charges", records, scalars=True), f"{records:,} charges", Limit(2.5, 1.5))
     return bar
 
 
 def memory(loads: Loads) -> Bar:
     sizes = loads.lab.sizes
-    bar = Bar("memory", f"memory of the backend above idle, {sizes.large:,} rows", 64, 32)
-    few, many = (loads.rounds("customers", records) for records in (sizes.medium, sizes.large))
-    bar.cases.append(Case(f"{sizes.large:,} customers", median(many, "memory_mib"), "MiB", many))
+    bar = Bar("memory", f"memory of the backend above idle, {sizes.large:,} rows")
+    few, many = map(list, zip(*loads.few_and_many()))
+    bar.cases.append(Case(f"{sizes.large:,} customers", median(many, "memory_mib"), "MiB", Limit(64, 32), many))
     grown = median(many, "memory_mib") - median(few, "memory_mib")
-    bar.cases.append(Case(f"more than for {sizes.medium:,}", grown, "MiB", few, must=8))
+    bar.cases.append(Case(f"more than for {sizes.medium:,}", grown, "MiB", Limit(8), few))
     return bar
 
 
 def per_row(loads: Loads) -> Bar:
     sizes = loads.lab.sizes
-    bar = Bar("per-row", f"time per row at {sizes.large:,} rows against {sizes.medium:,}", 1.15, 1.0)
-    few, many = (loads.rounds("customers", records) for records in (sizes.medium, sizes.large))
-    ratio = (median(many, "sync_s") / sizes.large) / (median(few, "sync_s") / sizes.medium)
-    bar.cases.append(Case("customers", ratio, "x", many))
-    bar.cases += load_cases(many, f"{sizes.large:,} customers", False)
+    bar = Bar("per-row", f"time per row at {sizes.large:,} rows against {sizes.medium:,}")
+    more = sizes.large / sizes.medium
+    rounds = [{"few_s": few["sync_s"], "many_s": many["sync_s"]} for few, many in loads.few_and_many()]
+    for row in rounds:
+        row["per_row"] = row["many_s"] / more / row["few_s"]
+    bar.cases.append(Case("customers", median(rounds, "per_row"), "x", Limit(1.15, 1.0), rounds))
+    bar.cases += load_cases([many for _, many in loads.few_and_many()], f"{sizes.large:,} customers", None)
     return bar

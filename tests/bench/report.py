@@ -14,33 +14,33 @@ from bench_server import ROOT
 from lab import DATABASE, SETTINGS, Lab
 
 RESULTS = ROOT / "target/bench/results.json"
-HEAD = ("bar", "measured", "must", "aim", "verdict")
+Line = tuple[str, str, str, str, str]
 
 
-def number(value: float) -> str:
-    """Three digits that count, or all of a whole number."""
-    return f"{value:,.0f}" if value == int(value) and value != 1 or abs(value) >= 100 else f"{value:#.3g}"
+def number(value: float, unit: str) -> str:
+    """Three digits that count; counts and large numbers are whole."""
+    is_ratio = unit.startswith("x")
+    return f"{value:,.0f}" if value == int(value) and not is_ratio or abs(value) >= 100 else f"{value:#.3g}"
 
 
 def table(bars: Iterable[Bar]) -> str:
-    """A line for each bar with its worst judged case, and under it a line for each case."""
-    lines = [HEAD]
+    """A line for each bar with its verdict, and under it a line for each figure."""
+    lines: list[Line] = [("bar", "measured", "must", "aim", "verdict")]
     for bar in bars:
-        lines.append((f"{bar.name}: {bar.title}", bar.skipped, "", "", bar.verdict))
-        lines += [case_line(bar, case) for case in bar.cases]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+        lines.append((f"{bar.name}: {bar.title}", bar.failed or bar.skipped, "", "", bar.verdict))
+        lines += map(case_line, bar.cases)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     shown = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines]
     return "\n".join([shown[0], "  ".join("-" * width for width in widths), *shown[1:]])
 
 
-def case_line(bar: Bar, case: Case) -> tuple[str, str, str, str, str]:
-    label = f"    {case.label}" + (f" ({case.note})" if case.note else "")
-    measured = f"{number(case.value)} {case.unit}"
-    if not case.is_judged:
+def case_line(case: Case) -> Line:
+    label, measured = f"    {case.label}", f"{number(case.value, case.unit)} {case.unit}"
+    if case.limit is None:
         return label, measured, "", "", ""
-    must, aim = bar.limits(case)
-    sign = "<=" if bar.direction == "at most" else ">="
-    return label, measured, f"{sign} {number(must)}", "" if aim is None else number(aim), bar.verdict_of(case)
+    sign = "<=" if case.limit.direction == "at most" else ">="
+    aim = "" if case.limit.aim is None else f"{sign} {case.limit.aim:g}"
+    return label, measured, f"{sign} {case.limit.must:g}", aim, case.verdict or ""
 
 
 def machine() -> dict[str, Any]:
@@ -78,15 +78,11 @@ def settings_in_force(lab: Lab) -> dict[str, str]:
 
 def write(bars: list[Bar], about: dict[str, Any]) -> Path:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    shown = [{**asdict(bar), "verdict": bar.verdict, "cases": [shown_case(bar, case) for case in bar.cases]} for bar in bars]
+    shown = [{**asdict(bar), "verdict": bar.verdict, "cases": list(map(case_json, bar.cases))} for bar in bars]
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    RESULTS.write_text(json.dumps({"ended_at": at, **about, "bars": shown}, indent=2, default=str) + "\n")
+    RESULTS.write_text(json.dumps({"ended_at": at, **about, "bars": shown}, indent=2) + "\n")
     return RESULTS
 
 
-def shown_case(bar: Bar, case: Case) -> dict[str, Any]:
-    shown = asdict(case)
-    if case.is_judged:
-        shown["must"], shown["aim"] = bar.limits(case)
-        shown["verdict"] = bar.verdict_of(case)
-    return shown
+def case_json(case: Case) -> dict[str, Any]:
+    return {**asdict(case), "verdict": case.verdict}
