@@ -1,4 +1,4 @@
-"""What a bar is: figures with the value they must reach and the one they aim at, and the rounds they were taken from."""
+"""What a bar is: figures with the value they must reach, the one they aim at, and the rounds they were taken from."""
 
 import statistics
 from dataclasses import dataclass, field

@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Callable
 
 import changes
 import loads
@@ -38,7 +38,7 @@ BARS: dict[str, Measure] = {
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench BENCH='..'", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round of small sizes: tries the harness, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="one round of small sizes: tries the harness only")
     parser.add_argument("--only", help=f"some of the bars, with commas between: {', '.join(BARS)}")
     given = parser.parse_args()
     given.names = given.only.split(",") if given.only else list(BARS)

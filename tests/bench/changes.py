@@ -3,8 +3,9 @@
 from typing import Any
 
 from bars import Bar, Case, Limit, median
-from lab import Lab, Session, columns_of, log, quoted, row_versions, sync, timed
+from lab import Lab, columns_of, log, quoted, sync, timed
 from loads import Loads
+from session import Session, row_versions
 
 MEGABYTE = 1_000_000
 
@@ -20,9 +21,9 @@ def change(loads: Loads) -> Bar:
             with lab.session() as fresh:
                 seed = lab.sizes.rounds + 1
                 anew = change_round(lab, fresh, account, collection, seed)
-        bar.cases.append(Case(f"{records // 100:,} {collection}", median(rounds, "ratio"), "x upsert", Limit(3, 1.5), rounds))
-        label = f"{records // 100:,} {collection}, in a new session, one round"
-        bar.cases.append(Case(label, anew["ratio"], "x upsert", rounds=[anew]))
+        label, limit = f"{records // 100:,} {collection}", Limit(3, 1.5)
+        bar.cases.append(Case(label, median(rounds, "ratio"), "x upsert", limit, rounds))
+        bar.cases.append(Case(f"{label}, in a new session, one round", anew["ratio"], "x upsert", rounds=[anew]))
     return bar
 
 

@@ -3,20 +3,19 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
 
 from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from apps import options as sql_options  # noqa: E402
-from cluster import Cluster  # noqa: E402
-from session import Session, poll, row_versions  # noqa: E402, F401
-
 from bench_server import BenchServer  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from session import Session  # noqa: E402
 
 DATABASE = "bench"
 

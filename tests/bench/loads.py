@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bars import Bar, Case, Limit, Rounds, median
-from lab import Lab, Session, count_rows, log, quoted, sync, timed
+from lab import Lab, count_rows, log, quoted, sync, timed
 
 MIB = 1 << 20
 SAMPLE_SECONDS = 0.02
@@ -13,9 +13,9 @@ SAMPLE_SECONDS = 0.02
 YARDSTICKS = {"copy_ratio": "copy_text_s", "binary_copy_ratio": "copy_binary_s", "drain_ratio": "drain_s"}
 # Twenty of a charge's columns that hold one plain value each.
 SCALARS = (
-    "id", "amount", "amount_captured", "amount_refunded", "balance_transaction_id", "captured", "created", "currency",
-    "customer_id", "description", "disputed", "invoice_id", "livemode", "paid", "payment_intent_id", "payment_method_id",
-    "receipt_email", "refunded", "shipping_address_country", "status",
+    "id", "amount", "amount_captured", "amount_refunded", "balance_transaction_id", "captured", "created",
+    "currency", "customer_id", "description", "disputed", "invoice_id", "livemode", "paid", "payment_intent_id",
+    "payment_method_id", "receipt_email", "refunded", "shipping_address_country", "status",
 )  # fmt: skip
 
 

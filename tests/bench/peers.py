@@ -63,10 +63,11 @@ def dlt_cases(loads: Loads, records: int, limit: Limit | None) -> list[Case]:
     lab = loads.lab
     theirs = [dlt_rounds(lab, collection, records) for collection in COLLECTIONS]
     ours = [loads.rounds(collection, records) for collection in COLLECTIONS]
-    their_s, our_s = (sum(median(rounds, figure) for rounds in of) for of, figure in ((theirs, "seconds"), (ours, "sync_s")))
+    their_s = sum(median(rounds, "seconds") for rounds in theirs)
+    our_s = sum(median(rounds, "sync_s") for rounds in ours)
     label = f"{records:,} each, dlt {theirs[0][0]['version']}, csv"
-    if len(theirs[0]) < lab.sizes.rounds:
-        label += ", one round"
+    if any(len(rounds) < lab.sizes.rounds for rounds in theirs):
+        label += ", one round of what takes over a minute"
     return [
         Case(label, 2 * records / their_s, "rows/s", rounds=[row for rounds in theirs for row in rounds]),
         Case(f"{records:,} each, against dlt", their_s / our_s, "x as fast", limit),
@@ -96,7 +97,7 @@ def dlt_round(lab: Lab, collection: str, records: int) -> dict[str, Any]:
         }
         lab.settle(session)
         command = [VENV / "bin/python", Path(__file__).with_name("peer_dlt.py"), json.dumps(given)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=directory)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=directory)
         if done.returncode:
             raise RuntimeError(f"dlt failed: {done.stderr[-4000:]}")
         stored = count_rows(session, quoted(dataset, collection))

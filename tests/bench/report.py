@@ -5,9 +5,10 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 from bars import Bar, Case
 from bench_server import ROOT
@@ -57,7 +58,8 @@ def machine() -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or None
 
 

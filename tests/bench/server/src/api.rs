@@ -11,7 +11,7 @@ use serde_json::json;
 const LIMIT: std::ops::RangeInclusive<usize> = 1..=100;
 const LIMIT_UNASKED: usize = 10;
 
-const ACCOUNT: &str = r#"{"id":"acct_1MmlLrLkdIwHu7ix","object":"account","business_profile":{"mcc":"5734","name":"Example","product_description":null,"support_address":null,"support_email":null,"support_phone":null,"support_url":null,"url":"https://example.com"},"business_type":"company","capabilities":{"card_payments":"active","transfers":"active"},"charges_enabled":true,"country":"US","created":1385798567,"default_currency":"usd","details_submitted":true,"email":"site@example.com","metadata":{},"payouts_enabled":true,"settings":{"dashboard":{"display_name":"Example","timezone":"Etc/UTC"}},"type":"standard"}"#;
+const ACCOUNT: &str = include_str!("account.json");
 
 /// What a list is asked for.
 struct Ask<'r> {
@@ -74,7 +74,7 @@ fn record(collection: &Collection, id: &str) -> Reply {
     }
 }
 
-/// Reads the parameters and makes a list of what `find` gives: the records with commas between, and whether more follow.
+/// Reads the parameters and makes a list of what `find` gives: records with commas between, and whether more follow.
 fn list(request: &Request, find: impl FnOnce(&Ask<'_>) -> Result<(Vec<Bytes>, bool), Reply>) -> Reply {
     let found = ask(request).and_then(|ask| find(&ask));
     match found {

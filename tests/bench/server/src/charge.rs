@@ -104,9 +104,9 @@ fn put_outcome(to: &mut String, chance: &mut Chance) {
     let score = chance.below(65);
     put!(
         to,
-        r#""outcome":{{"network_status":"approved_by_network","reason":null,"risk_level":"normal","risk_score":{score},"#
+        r#""outcome":{{"network_status":"approved_by_network","reason":null,"risk_level":"normal","risk_score":{score}"#
     );
-    to.push_str(r#""seller_message":"Payment complete.","type":"authorized"}"#);
+    to.push_str(r#","seller_message":"Payment complete.","type":"authorized"}"#);
 }
 
 fn put_payment_method_details(to: &mut String, chance: &mut Chance, amount: u64, country: &str) {
@@ -117,16 +117,9 @@ fn put_payment_method_details(to: &mut String, chance: &mut Chance, amount: u64,
         r#""payment_method_details":{{"card":{{"amount_authorized":{amount},"authorization_code":"{:06}","#,
         chance.below(1_000_000)
     );
-    put!(
-        to,
-        r#""brand":"{brand}","capture_before":null,"checks":{{"address_line1_check":"pass","address_postal_code_check":"{postal_code}","#
-    );
-    put!(
-        to,
-        r#""cvc_check":"pass"}},"country":"{country}","exp_month":{},"exp_year":{},"#,
-        chance.between(1, 12),
-        chance.between(2026, 2032)
-    );
+    put!(to, r#""brand":"{brand}","capture_before":null,"checks":{{"address_line1_check":"pass","#);
+    put!(to, r#""address_postal_code_check":"{postal_code}","cvc_check":"pass"}},"country":"{country}","#);
+    put!(to, r#""exp_month":{},"exp_year":{},"#, chance.between(1, 12), chance.between(2026, 2032));
     put!(to, r#""extended_authorization":{{"status":"disabled"}},"fingerprint":"{}","#, token(chance, "", 16));
     put!(
         to,

@@ -67,7 +67,7 @@ fn body<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, String> {
     serde_json::from_slice(&request.body).map_err(|error| error.to_string())
 }
 
-/// `?held=N` waits until at least so many replies are held, `?released=N` until at most so many are, ten seconds at most.
+/// `?held=N` waits until at least so many replies are held, `?released=N` until at most so many are; ten seconds.
 async fn counters(world: &Shared, request: &Request) -> Result<Value, String> {
     for (name, is_least) in [("held", true), ("released", false)] {
         let Some(wanted) = request.param(name) else { continue };

@@ -4,6 +4,9 @@ use crate::ids;
 use crate::store::{Change, Kind};
 use bytes::Bytes;
 
+/// A change that nobody asked for over the API.
+const REQUEST: &str = r#""request":{"id":null,"idempotency_key":null}"#;
+
 /// One event, rendered, with its comma.
 pub struct Event {
     pub created: u64,
@@ -35,7 +38,7 @@ impl Events {
             text.extend_from_slice(&change.record[..change.record.len() - 1]);
             text.extend_from_slice(
                 format!(
-                    r#","previous_attributes":{}}},"livemode":true,"pending_webhooks":0,"request":{{"id":null,"idempotency_key":null}},"type":"{name}"}},"#,
+                    r#","previous_attributes":{}}},"livemode":true,"pending_webhooks":0,{REQUEST},"type":"{name}"}},"#,
                     change.previous
                 )
                 .as_bytes(),

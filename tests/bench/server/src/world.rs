@@ -94,7 +94,8 @@ impl World {
         let seconds = first.zip(*last).map(|(first, last)| last.duration_since(first).as_secs_f64());
         json!({
             "requests": requests, "refused": refused, "bytes": bytes, "first_at": ago(first), "last_at": ago(last),
-            "seconds_between": seconds, "in_flight": in_flight, "most_in_flight": most_in_flight, "held": *self.held.borrow(),
+            "seconds_between": seconds, "in_flight": in_flight, "most_in_flight": most_in_flight,
+            "held": *self.held.borrow(),
         })
     }
 
