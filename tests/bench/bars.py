@@ -48,8 +48,9 @@ class Bar:
     name: str
     title: str
     cases: list[Case] = field(default_factory=list)
-    # Why it could not be measured.
+    # Why it could not be measured, in two words and in full.
     skipped: str = ""
+    reason: str = ""
     # What went wrong in measuring it: then the harness itself has failed.
     failed: str = ""
 

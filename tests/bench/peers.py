@@ -32,7 +32,7 @@ def peer(loads: Loads) -> Bar:
     bar.cases.append(Case("cloudsync", our_speed, "rows/s"))
     missing = install()
     if missing:
-        bar.skipped = "not available"
+        bar.skipped, bar.reason = "not available", missing
         log(f"  dlt is not available: {missing}")
     else:
         for size, judged_by in ((lab.sizes.small, None), (records, limit)):

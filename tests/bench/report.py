@@ -12,7 +12,7 @@ from typing import Any
 
 from bars import Bar, Case
 from bench_server import ROOT
-from lab import DATABASE, SETTINGS, Lab
+from lab import SETTINGS, Lab
 
 RESULTS = ROOT / "target/bench/results.json"
 Line = tuple[str, str, str, str, str]
@@ -70,12 +70,9 @@ def versions(lab: Lab) -> dict[str, str | None]:
 
 
 def settings_in_force(lab: Lab) -> dict[str, str]:
-    with lab.cluster.connect(DATABASE) as connection:
-        rows = connection.execute(
-            "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) OR source = 'configuration file'",
-            [[*SETTINGS, "wal_level"]],
-        )
-        return dict(rows.fetchall())
+    names = "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) OR source = 'configuration file'"
+    with lab.session() as session:
+        return {row.name: row.current_setting for row in session.rows(names, [*SETTINGS, "wal_level"])}
 
 
 def write(bars: list[Bar], about: dict[str, Any]) -> Path:
