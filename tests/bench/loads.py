@@ -153,7 +153,8 @@ def memory(loads: Loads) -> Bar:
     sizes = loads.lab.sizes
     bar = Bar("memory", f"memory of the backend above idle, {sizes.large:,} rows")
     few, many = map(list, zip(*loads.few_and_many()))
-    bar.cases.append(Case(f"{sizes.large:,} customers, {rounds_of(many)}", median(many, "memory_mib"), "MiB", Limit(64, 32), many))
+    label, limit = f"{sizes.large:,} customers, {rounds_of(many)}", Limit(64, 32)
+    bar.cases.append(Case(label, median(many, "memory_mib"), "MiB", limit, many))
     grown = median(many, "memory_mib") - median(few, "memory_mib")
     bar.cases.append(Case(f"more than for {sizes.medium:,}", grown, "MiB", Limit(8), few))
     return bar
