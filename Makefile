@@ -6,14 +6,15 @@ PG_CONFIG ?= pg_config
 export PG_CONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install test test-rust test-e2e demo demo-stop clean
+.PHONY: help setup build install test test-rust test-e2e bench demo demo-stop clean
 
 help: ## List what can be made.
 	@echo "cloudsync: cloud apps as PostgreSQL tables"
 	@echo
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: PG_CONFIG (default: pg_config), TESTS (arguments for pytest, with test-e2e)"
+	@echo "Variables: PG_CONFIG (default: pg_config), TESTS (arguments for pytest, with test-e2e),"
+	@echo "  BENCH (arguments of the benchmark: '--quick', '--only cancel,quiet')"
 
 setup: ## Install what is needed to build and test (Debian 12, as root or with sudo).
 	@bash scripts/setup.sh
@@ -32,6 +33,9 @@ test-rust: setup ## Run only the tests that need no server.
 
 test-e2e: ## Run only the end-to-end tests, against what is installed. TESTS='-k cancel' picks some.
 	@bash scripts/test.sh e2e
+
+bench: install ## Measure speed, memory and calls against COPY and others: docs/benchmarks.md. About 25 minutes.
+	@bash scripts/bench.sh $(BENCH)
 
 demo: ## Show it all: a private server on 127.0.0.1:54329 and two simulated apps; leaves them running.
 	@bash demo/run.sh

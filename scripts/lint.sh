@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo clippy -p cloudsync -- -D warnings
-cargo clippy -p cloudsync-layers -p cloudsync-simulator --all-targets -- -D warnings
+cargo clippy -p cloudsync-layers -p cloudsync-simulator -p cloudsync-bench-server --all-targets -- -D warnings

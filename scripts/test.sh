@@ -73,6 +73,7 @@ rust_part() {
     step "formatting" cargo fmt --all --check || true
     cargo_tests layers -p cloudsync-layers
     cargo_tests simulator -p cloudsync-simulator
+    cargo_tests bench-server -p cloudsync-bench-server
     step "lints" env CARGO_TARGET_DIR="$OTHER_TARGET" bash scripts/lint.sh || true
 }
 
