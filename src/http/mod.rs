@@ -96,7 +96,7 @@ impl Default for Policy {
             max_pages: 10_000_000,
             allow_private_addresses: false,
             ca_certificate: None,
-            max_concurrency: 4,
+            max_concurrency: 16,
             quota_reserve: 0.1,
         }
     }

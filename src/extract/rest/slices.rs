@@ -18,10 +18,10 @@ use crate::manifest::{Collection, Cursor, Format, Pages};
 use serde_json::{json, Value};
 use tokio::task::JoinSet;
 
-/// Full pages before a slice counts as long.
+/// Full pages before a listing counts as long, and pages that each part must still be worth.
 const LONG: u32 = 4;
 
-/// How many pages further the second worker starts when nobody knows where the listing ends.
+/// How many pages further the first split starts when nobody knows where the listing ends; each later one twice as far.
 const AHEAD: i64 = 16;
 
 /// A part of the listing that is still to be read; seconds of creation time, both ends included.
@@ -38,32 +38,54 @@ struct Slice {
     /// Creation of the first record seen.
     top: Option<i64>,
     pages: u32,
+    /// Seconds in a page of the slice that it was split from.
+    pace_before: Option<i64>,
+    /// How many pages further the next split starts, where there is no lower end.
+    ahead: i64,
     in_flight: bool,
 }
 
 impl Slice {
     fn new(lo: Option<i64>, hi: Option<i64>) -> Self {
-        Slice { lo, hi, asked_hi: hi, after: None, top: None, pages: 0, in_flight: false }
+        Slice {
+            lo,
+            hi,
+            asked_hi: hi,
+            after: None,
+            top: None,
+            pages: 0,
+            pace_before: None,
+            ahead: AHEAD,
+            in_flight: false,
+        }
     }
 
-    /// Seconds of creation time in a page, as far as this slice has shown.
+    /// Seconds of creation time in a page, as far as this slice or the one before has shown.
     fn pace(&self) -> Option<i64> {
-        let spanned = self.top?.checked_sub(self.hi?)?;
-        Some((spanned / i64::from(self.pages.max(1))).max(1))
+        let own = self.top.zip(self.hi).map(|(top, hi)| (top - hi) / i64::from(self.pages.max(1)));
+        own.or(self.pace_before).map(|pace| pace.max(1))
     }
 
-    /// Gives its older part away when that is worth a worker. Where stamps are whole seconds no record is in both parts.
+    /// Pages that are left, as far as one can tell; `None` when that is not enough for two.
+    fn pages_left(&self) -> Option<i64> {
+        let (pace, hi) = (self.pace()?, self.hi?);
+        match self.lo {
+            Some(lo) => Some((hi - lo) / pace).filter(|pages| *pages >= i64::from(LONG) * 2),
+            // Nobody knows, but it goes on: a first slice must have shown that it is long, a later one that it is not empty.
+            None => (self.pages >= if self.pace_before.is_some() { 1 } else { LONG }).then_some(i64::MAX),
+        }
+    }
+
+    /// Gives its older part away. Where stamps are whole seconds no record is in both parts.
     fn split(&mut self, whole_seconds: bool) -> Option<Slice> {
         let (pace, hi) = (self.pace()?, self.hi?);
-        if self.pages < LONG {
-            return None;
-        }
         let middle = match self.lo {
-            Some(lo) if (hi - lo) / pace < i64::from(LONG) * 2 => return None,
             Some(lo) => lo + (hi - lo) / 2,
-            None => hi.checked_sub(pace.saturating_mul(AHEAD)).filter(|middle| *middle > 0)?,
+            None => hi.checked_sub(pace.saturating_mul(self.ahead)).filter(|middle| *middle > 0)?,
         };
-        let older = Slice::new(self.lo, Some(middle));
+        let mut older = Slice::new(self.lo, Some(middle));
+        older.pace_before = Some(pace);
+        older.ahead = self.ahead.saturating_mul(2);
         self.lo = Some(if whole_seconds { middle + 1 } else { middle });
         Some(older)
     }
@@ -142,9 +164,9 @@ pub async fn read(
         // shrunk yet.
         fill(api, tables, base, &page, sink).await?;
         let position = saved(progress, &open);
-        if open.iter().filter(|s| !s.in_flight).count() + calls.len() < workers {
-            split_longest(&mut open, cursor.format == Format::Unix);
-        }
+        while open.iter().filter(|s| !s.in_flight).count() + calls.len() < workers
+            && split_longest(&mut open, cursor.format == Format::Unix)
+        {}
         sink.page(tables.page(keep_position.then_some(position))).await?;
     }
 }
@@ -198,12 +220,15 @@ fn shrink(open: &mut Vec<Slice>, asked: &Slice, page: &ListPage, cursor: &Cursor
     }
 }
 
-fn split_longest(open: &mut Vec<Slice>, whole_seconds: bool) {
-    // The oldest part is where nobody knows the end; it is the longest as far as one can tell.
-    let length = |s: &Slice| s.hi.zip(s.pace()).map(|(hi, pace)| (hi - s.lo.unwrap_or(0)) / pace);
-    let longest = open.iter_mut().filter(|s| s.pages >= LONG).max_by_key(|s| length(s));
-    if let Some(older) = longest.and_then(|slice| slice.split(whole_seconds)) {
-        open.push(older);
+/// Splits the longest slice, if one is long enough.
+fn split_longest(open: &mut Vec<Slice>, whole_seconds: bool) -> bool {
+    let longest = open.iter_mut().filter_map(|s| Some((s.pages_left()?, s))).max_by_key(|(pages, _)| *pages);
+    match longest.and_then(|(_, slice)| slice.split(whole_seconds)) {
+        Some(older) => {
+            open.push(older);
+            true
+        }
+        None => false,
     }
 }
 

@@ -167,6 +167,9 @@ impl<'r> Tables<'r> {
         stamp: Stamp,
     ) -> Result<Vec<ReadOn>, SyncError> {
         let mut jobs: Vec<ReadOn> = Vec::new();
+        if tables.is_empty() {
+            return Ok(jobs);
+        }
         let parent_key = key_text(base, raw);
         for index in tables {
             let Some(output) = self.output(*index) else { continue };
