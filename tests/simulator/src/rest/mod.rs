@@ -1,0 +1,11 @@
+//! What apps with plain REST APIs share: records in a book, the control API's data calls on it, and small helpers for
+//! pages, instants, credentials and rates. An app may do any of it in its own way.
+
+pub mod auth;
+mod book;
+pub mod crud;
+pub mod page;
+pub mod rate;
+pub mod time;
+
+pub use book::{Book, Kind, Record, Stamp, When};
