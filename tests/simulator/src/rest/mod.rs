@@ -5,6 +5,8 @@ pub mod auth;
 mod book;
 pub mod crud;
 pub mod page;
+#[cfg(test)]
+pub mod probe;
 pub mod rate;
 pub mod time;
 
