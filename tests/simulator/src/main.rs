@@ -6,12 +6,10 @@
 // The longest records are written as one `json!`.
 #![recursion_limit = "512"]
 
-#[allow(dead_code)]
 mod app;
 mod breakage;
 mod chance;
 mod clock;
-#[allow(dead_code)]
 mod config;
 mod control;
 mod facebook_ads;
@@ -27,7 +25,6 @@ mod mandrill;
 mod marketo;
 mod names;
 mod pages;
-#[allow(dead_code, unused_imports)]
 mod rest;
 mod salesforce;
 mod salesforce_marketing_cloud;

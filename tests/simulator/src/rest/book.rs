@@ -166,6 +166,15 @@ impl Book {
         self.shelf(collection).is_some()
     }
 
+    /// Whether there already is a record of that key; stamps that the fields lack count as written at `at_ms`.
+    pub fn has_record(&self, collection: &str, fields: &Map<String, Value>, at_ms: i64) -> bool {
+        let Some(shelf) = self.shelf(collection) else { return false };
+        let mut fields = fields.clone();
+        stamp(shelf.kind.created, &mut fields, at_ms);
+        stamp(shelf.kind.updated, &mut fields, at_ms);
+        id_of(&shelf.kind, &fields).is_ok_and(|id| shelf.table.latest(&id).is_some())
+    }
+
     /// How many records were ever made.
     pub fn made(&self, collection: &str) -> u64 {
         self.shelf(collection).map_or(0, |shelf| shelf.made)

@@ -13,7 +13,7 @@ pub struct Probe {
     pub now_ms: i64,
     pub in_flight: u64,
     pub is_over_rate: bool,
-    /// Sent with each request to the app; names in lower case.
+    /// Sent with each request to the app; names in lower case. The host is `sim` unless given here.
     pub headers: Vec<(String, String)>,
 }
 
@@ -32,8 +32,8 @@ impl Probe {
         // A whole URL, as in a link to the next page, is as good as a path.
         let target = target.strip_prefix("http://sim").unwrap_or(target);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut headers = vec![("host".to_string(), "sim".to_string())];
-        headers.extend(self.headers.clone());
+        let mut headers = self.headers.clone();
+        headers.push(("host".to_string(), "sim".to_string()));
         Request {
             method: method.into(),
             path: path.into(),

@@ -3,7 +3,8 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::{json, Value};
 
-/// A way to write an instant.
+/// A way to write an instant. Not every app is there to write in each.
+#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `2024-01-02T03:04:05Z`
