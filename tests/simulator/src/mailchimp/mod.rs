@@ -9,6 +9,8 @@ mod md5;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use serde_json::{json, Map, Value};
 
 use crate::app::{App, Call, Happened};
@@ -17,12 +19,19 @@ use crate::http::{Reply, Request};
 use crate::rest::{auth, Book};
 
 pub fn new(seed: u64) -> Box<dyn App> {
-    Box::new(Mailchimp { book: Book::new(kinds::KINDS), chance: Chance::new(seed, "mailchimp"), requests: 0 })
+    Box::new(Mailchimp {
+        book: Book::new(kinds::KINDS),
+        chance: Chance::new(seed, "mailchimp"),
+        members: HashMap::new(),
+        requests: 0,
+    })
 }
 
 struct Mailchimp {
     book: Book,
     chance: Chance,
+    /// Ids and addresses by list, as they were made: who can have done something.
+    members: HashMap<String, Vec<(String, String)>>,
     requests: u64,
 }
 
@@ -144,13 +153,12 @@ impl Mailchimp {
         }
         if collection == "subscriber_activity" {
             let wanted = text("email_id");
-            let members = self.book.children("list_members", known.list.as_deref().unwrap_or(""));
+            let members = self.members.get(known.list.as_deref().unwrap_or("")).map_or(&[][..], Vec::as_slice);
             let at = self.chance.below(members.len() as u64) as usize;
-            let member = match wanted {
-                Some(id) => members.iter().find(|member| member.text("id") == id),
-                None => members.get(at),
+            known.member = match wanted {
+                Some(id) => members.iter().find(|(known, _)| *known == id).cloned(),
+                None => members.get(at).cloned(),
             };
-            known.member = member.map(|m| (m.text("id").to_string(), m.text("email_address").to_string()));
         }
         known
     }
@@ -227,6 +235,10 @@ impl App for Mailchimp {
 
     /// A deleted list takes its members along.
     fn happened(&mut self, change: &Happened<'_>) {
+        if let ("list_members", None, Some(member)) = (change.collection, change.before, change.after) {
+            let of_list = self.members.entry(member.text("list_id").to_string()).or_default();
+            of_list.push((member.text("id").to_string(), member.text("email_address").to_string()));
+        }
         let is_gone = change.after.is_none_or(crate::rest::Record::is_deleted);
         if let ("lists", true, Some(list)) = (change.collection, is_gone, change.before) {
             for member in self.book.children("list_members", &list.id) {

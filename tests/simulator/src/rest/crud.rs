@@ -4,8 +4,7 @@
 
 use serde_json::{json, Map, Value};
 
-use super::book::{Record, When};
-use super::Book;
+use super::{Book, Record, When};
 use crate::app::{bad, missing, Answer, App, Ask, Happened, Refusal};
 use crate::chance::Chance;
 

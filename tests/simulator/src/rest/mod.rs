@@ -8,6 +8,8 @@ pub mod page;
 #[cfg(test)]
 pub mod probe;
 pub mod rate;
+mod record;
 pub mod time;
 
-pub use book::{Book, Kind, Record, Stamp, When};
+pub use book::Book;
+pub use record::{Kind, Record, Stamp, When};
