@@ -7,6 +7,7 @@ use crate::options;
 use crate::report::{fail, unknown_server, Report};
 use crate::secret::Secret;
 use crate::spi;
+use crate::value;
 use pgrx::{pg_sys, IntoDatum, PgSqlErrorCode as Code};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -265,6 +266,8 @@ pub struct TableColumn {
     pub field: Option<String>,
     pub format: Option<Format>,
     pub generated: bool,
+    /// Its wide values are compressed with lz4.
+    pub is_lz4: bool,
 }
 
 /// A foreign table of ours.
@@ -293,7 +296,9 @@ pub fn foreign_table(relid: pg_sys::Oid) -> Result<ForeignTable, Report> {
 /// The columns of a table, in order.
 pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColumn>, Report> {
     let mut columns = spi::rows(
-        "SELECT attnum, attname::pg_catalog.text, atttypid, attgenerated::pg_catalog.text FROM pg_catalog.pg_attribute \
+        "SELECT attnum, attname::pg_catalog.text, atttypid, attgenerated::pg_catalog.text, \
+         attcompression OPERATOR(pg_catalog.=) 'l' AND attstorage OPERATOR(pg_catalog.=) ANY ('{x,m}') \
+         FROM pg_catalog.pg_attribute \
          WHERE attrelid OPERATOR(pg_catalog.=) $1 AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped ORDER BY attnum",
         &[relid.into()],
         |row| {
@@ -304,6 +309,7 @@ pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColum
                 field: None,
                 format: None,
                 generated: !row.text(4)?.is_empty(),
+                is_lz4: row.get(5)?.unwrap_or(false),
             })
         },
     )?;
@@ -355,7 +361,8 @@ pub fn target_of(type_oid: pg_sys::Oid) -> Option<Target> {
         pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Target::Text,
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID => Target::Timestamptz,
         pg_sys::DATEOID => Target::Date,
-        pg_sys::JSONBOID | pg_sys::JSONOID => Target::Json,
+        pg_sys::JSONOID => Target::Json,
+        pg_sys::JSONBOID => Target::Jsonb,
         _ => return None,
     })
 }
@@ -417,7 +424,7 @@ pub fn output(
             }
         }
     }
-    Ok(Output { collection, columns, key, keep_extra, checkpoint: None, described })
+    Ok(Output { collection, columns, key, keep_extra, checkpoint: None, binary: value::binary(Vec::new()), described })
 }
 
 /// Sets one credential of a mapping, without a statement that could be logged.

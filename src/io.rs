@@ -8,7 +8,7 @@
 
 use crate::error::SyncError;
 use crate::extract::sink::{Channel, Event, Sink};
-use crate::extract::ReadEnd;
+use crate::extract::{Page, ReadEnd};
 use crate::http::ClientPool;
 use futures_util::future::LocalBoxFuture;
 use once_cell::sync::OnceCell;
@@ -157,6 +157,11 @@ impl Reading {
     /// Takes what is there, without waiting.
     pub fn take(&self) -> Option<Event> {
         self.channel.take()
+    }
+
+    /// The same, but only a page.
+    pub fn take_page(&self) -> Option<Page> {
+        self.channel.take_page()
     }
 
     pub fn want_more(&self) {

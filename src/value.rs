@@ -1,6 +1,7 @@
-//! Turns cells into datums: one short match a value, nothing looked up per row.
+//! Turns cells into datums: one short match a value, nothing looked up per row, most of them where they lie in the batch.
 
 use crate::extract::batch::{Batch, Cell, Span};
+use crate::extract::{binary, Binary};
 use pgrx::pg_sys;
 
 /// Microseconds and days from 1970 to 2000, where Postgres's clocks begin.
@@ -13,7 +14,15 @@ pub fn needs_conversion() -> bool {
     unsafe { pg_sys::GetDatabaseEncoding() != pg_sys::pg_enc::PG_UTF8 as i32 }
 }
 
-/// The datum of a cell for a column of type `type_oid`, allocated in the current memory context; `None` is null.
+/// How values are made ready for this database: as Postgres lays them out, unless text must be converted on the way.
+///
+/// `lz4` are the columns that their table compresses so.
+pub fn binary(lz4: Vec<usize>) -> Option<Binary> {
+    (binary::IS_POSSIBLE && !needs_conversion()).then_some(Binary { lz4 })
+}
+
+/// The datum of a cell for a column of type `type_oid`, allocated in the current memory context or in place in the
+/// batch, which must outlive it; `None` is null.
 ///
 /// # Safety
 /// Must run on the backend's thread. May raise (a text that the database's encoding lacks).
@@ -26,7 +35,8 @@ pub unsafe fn datum(cell: &Cell, batch: &Batch, type_oid: pg_sys::Oid, convert: 
         Cell::Float(x) => pg_sys::Datum::from(x.to_bits()),
         Cell::Timestamp(us) => timestamp(*us),
         Cell::Date(days) => pg_sys::Datum::from((days - EPOCH_DAYS) as i64),
-        Cell::Text(span) => text(batch, *span, convert),
+        Cell::Text(span) if convert => text(batch, *span),
+        Cell::Text(span) | Cell::Binary(span) => in_place(batch, *span),
         Cell::Number(span) => input(
             pg_sys::numeric_in,
             batch,
@@ -54,16 +64,26 @@ pub fn unix_days(datum: pg_sys::Datum) -> i32 {
     (datum.value() as i32).saturating_add(EPOCH_DAYS)
 }
 
-unsafe fn text(batch: &Batch, span: Span, convert: bool) -> pg_sys::Datum {
-    let bytes = batch.bytes(span);
-    if convert {
-        let server =
-            pg_sys::pg_any_to_server(bytes.as_ptr().cast(), bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        if !std::ptr::eq(server, bytes.as_ptr().cast()) {
-            return pg_sys::Datum::from(pg_sys::cstring_to_text(server));
-        }
+/// A value that lies in the batch as Postgres wants it, header and all.
+unsafe fn in_place(batch: &Batch, span: Span) -> pg_sys::Datum {
+    let value = batch.with_header(span);
+    if value.as_ptr().cast::<u32>().is_aligned() {
+        return pg_sys::Datum::from(value.as_ptr());
     }
-    pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32))
+    // Only where the allocator gives less than four bytes of alignment: none of those we know does.
+    let copy = pg_sys::palloc(value.len()).cast::<u8>();
+    std::ptr::copy_nonoverlapping(value.as_ptr(), copy, value.len());
+    pg_sys::Datum::from(copy)
+}
+
+/// Text in the database's encoding.
+unsafe fn text(batch: &Batch, span: Span) -> pg_sys::Datum {
+    let bytes = batch.bytes(span);
+    let server = pg_sys::pg_any_to_server(bytes.as_ptr().cast(), bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+    if std::ptr::eq(server, bytes.as_ptr().cast()) {
+        return pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32));
+    }
+    pg_sys::Datum::from(pg_sys::cstring_to_text(server))
 }
 
 type Input = unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;

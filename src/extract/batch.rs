@@ -1,6 +1,8 @@
 //! Holds typed rows on their way from the app to Postgres: compact, and free to move between threads.
 //!
-//! Layer: extract. Knows nothing of Postgres.
+//! Layer: extract. Knows nothing of Postgres but how it lays out a value ([`super::binary`]).
+
+use super::binary;
 
 /// A piece of a batch's arena, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Cell {
     Number(Span),
     /// JSON text that Postgres's jsonb takes.
     Json(Span),
+    /// A `numeric` or `jsonb` as Postgres lays it out ([`super::binary`]); the span leaves its header out.
+    Binary(Span),
 }
 
 /// What belongs to a row beside its cells.
@@ -37,8 +41,8 @@ pub struct RowMeta {
     pub hash: i64,
     /// `None` when the record does not tell.
     pub deleted: Option<bool>,
-    /// A JSON object of what has no column or did not fit.
-    pub extra: Option<Span>,
+    /// A JSON object of what has no column or did not fit; null when there is nothing.
+    pub extra: Cell,
     /// A deletion that names the key only: other cells are unknown and must not overwrite.
     pub key_only: bool,
 }
@@ -78,16 +82,46 @@ impl Batch {
         Batch { width, ..Batch::default() }
     }
 
-    /// Appends to the arena.
+    /// Appends a value to the arena, behind a header of its length as Postgres writes it, so that the backend can point
+    /// at it.
     pub fn store(&mut self, bytes: &[u8]) -> Span {
-        let start = self.arena.len() as u32;
+        let start = self.open_value();
         self.arena.extend_from_slice(bytes);
-        Span { start, len: bytes.len() as u32 }
+        self.close_value(start)
+    }
+
+    /// Begins a value whose bytes the caller appends to the arena, up to [`Batch::close_value`].
+    pub fn open_value(&mut self) -> usize {
+        binary::align(&mut self.arena);
+        let start = self.arena.len();
+        self.arena.extend_from_slice(&[0; binary::HEADER]);
+        start
+    }
+
+    /// Ends the value begun at `start`.
+    pub fn close_value(&mut self, start: usize) -> Span {
+        binary::close(&mut self.arena, start);
+        let from = start + binary::HEADER;
+        Span { start: from as u32, len: (self.arena.len().saturating_sub(from)) as u32 }
+    }
+
+    /// The place of a value's header, which may say that the value is compressed.
+    pub fn with_header(&self, span: Span) -> &[u8] {
+        let start = (span.start as usize).saturating_sub(binary::HEADER);
+        self.arena.get(start..span.start as usize + span.len as usize).unwrap_or_default()
     }
 
     pub fn bytes(&self, span: Span) -> &[u8] {
         let start = span.start as usize;
         self.arena.get(start..start + span.len as usize).unwrap_or_default()
+    }
+
+    /// The text of a cell that holds one; empty for others.
+    pub fn text(&self, cell: &Cell) -> std::borrow::Cow<'_, str> {
+        match cell {
+            Cell::Text(span) | Cell::Number(span) | Cell::Json(span) => String::from_utf8_lossy(self.bytes(*span)),
+            _ => std::borrow::Cow::Borrowed(""),
+        }
     }
 
     pub fn row(&self, index: usize) -> &[Cell] {

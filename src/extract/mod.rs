@@ -7,7 +7,10 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 pub mod batch;
+pub mod binary;
+mod convert;
 pub mod group;
+pub mod json;
 pub mod record;
 pub mod rest;
 pub mod salesforce;
@@ -35,8 +38,9 @@ pub enum Target {
     Text,
     Timestamptz,
     Date,
-    /// JSON text that any jsonb parser takes.
+    /// JSON text that any JSON parser takes.
     Json,
+    Jsonb,
 }
 
 /// One column to fill.
@@ -61,8 +65,17 @@ pub struct Output {
     pub keep_extra: bool,
     /// As saved by the last read that ended normally.
     pub checkpoint: Option<Value>,
+    /// Whether values are made as Postgres lays them out; else as text for its input functions.
+    pub binary: Option<Binary>,
     /// Fields as the app describes them (sources with discovery): type, filterable and so on, by field name.
     pub described: Option<Arc<Described>>,
+}
+
+/// How values that Postgres lays out in its own way are made ready for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binary {
+    /// Columns (indexes) that the table compresses with lz4 when a row is wide.
+    pub lz4: Vec<usize>,
 }
 
 /// A collection as the app itself describes it.
@@ -191,6 +204,13 @@ pub struct Page {
     pub batches: Vec<(usize, Batch)>,
     /// Where an interrupted full read goes on once these rows are stored.
     pub position: Option<Value>,
+}
+
+impl Page {
+    /// About how much memory it holds, in bytes.
+    pub fn size(&self) -> usize {
+        self.batches.iter().map(|(_, batch)| batch.size()).sum()
+    }
 }
 
 /// How a read ended.

@@ -6,16 +6,19 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::batch::{Batch, Cell, Rejected, RowMeta};
+use super::batch::{Batch, Cell, Rejected, RowMeta, Span};
+use super::binary::{align, compress, HEADER, WIDE_ROW_BYTES};
+use super::convert::{convert, convert_json, Form, Given, Scratch};
+use super::json::{Kind, Tape, Value};
 use super::text;
-use super::time;
-use super::{OutColumn, Output, Target};
+use super::{Binary, OutColumn, Output};
 use crate::manifest::{field_path, Deletes, Format};
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+
+pub use super::convert::{instant_of as instant, string_of};
 
 /// What is known of a record from outside it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +60,23 @@ struct Slot {
     inner: Option<Node>,
 }
 
+/// What is used again for each record of a thread.
+#[derive(Default)]
+struct Memory {
+    tape: Tape,
+    /// For values that are not part of the record.
+    other: Tape,
+    scratch: Scratch,
+    /// Cells as their hash sees them.
+    cells: Vec<u8>,
+    /// A row while it is made shorter.
+    row: Vec<u8>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
 type Node = HashMap<String, Slot, BuildHasherDefault<KeyHasher>>;
 
 /// Makes rows of one output's records. Built once per read.
@@ -64,6 +84,7 @@ pub struct RecordParser {
     columns: Vec<OutColumn>,
     key: Vec<usize>,
     keep_extra: bool,
+    binary: Option<Binary>,
     root: Node,
     version_format: Format,
     /// The text that marks a deleted record; `None` for a plain boolean.
@@ -145,6 +166,7 @@ impl RecordParser {
             columns: output.columns.clone(),
             key: output.key.clone(),
             keep_extra: output.keep_extra,
+            binary: output.binary.clone(),
             root,
             version_format: cursor.map(|cursor| cursor.format).unwrap_or_default(),
             deleted_equals,
@@ -153,92 +175,105 @@ impl RecordParser {
 
     /// Appends the record's row to `batch`, or parks it in `batch.rejected` with its reason.
     pub fn push(&self, batch: &mut Batch, raw: &str, about: &About<'_>) {
-        let start = Start::of(batch);
-        let mut found = Found::default();
-        batch.cells.resize(start.cells + self.columns.len(), Cell::Null);
-        let mut deserializer = serde_json::Deserializer::from_str(raw);
-        let walk = Walk { parser: self, node: &self.root, batch, start: &start, found: &mut found };
-        if let Err(error) = deserializer.deserialize_map(walk) {
-            let reason = format!("not a JSON object that can be read: {error}");
-            return start.reject(batch, raw, reason);
-        }
-        for (column, value) in about.added {
-            self.fill(batch, &start, &mut found, *column, value);
-        }
-        self.finish(batch, start, found, raw, about);
+        MEMORY.with_borrow_mut(|memory| {
+            let start = Start::of(batch);
+            let mut found = Found::default();
+            batch.cells.resize(start.cells + self.columns.len(), Cell::Null);
+            let Memory { tape, other, scratch, .. } = memory;
+            match tape.read(raw) {
+                Ok(record) if record.kind() == Kind::Object => {
+                    let mut walk = Walk { parser: self, batch, scratch, start: &start };
+                    walk.object(&record, &self.root, &mut found);
+                }
+                Ok(_) => return start.reject(batch, raw, "not a JSON object".to_string()),
+                Err(error) => {
+                    return start.reject(batch, raw, format!("not a JSON object that can be read: {error}"));
+                }
+            }
+            for (column, value) in about.added {
+                if let Ok(value) = other.read(value) {
+                    self.fill(batch, scratch, &start, &mut found, *column, Given::Json(value));
+                }
+            }
+            self.finish(batch, memory, start, found, || raw.to_string(), about);
+        });
     }
 
     /// The same for a row of text fields (CSV): `fields` are (index of the column, text); an empty text is null.
     ///
     /// `version` and `deleted` come with `about`, since the fields have no names here.
     pub fn push_fields(&self, batch: &mut Batch, fields: &[(usize, &str)], about: &About<'_>) {
-        let start = Start::of(batch);
-        let mut found = Found::default();
-        batch.cells.resize(start.cells + self.columns.len(), Cell::Null);
-        for (column, value) in fields {
-            let Some(target) = self.columns.get(*column).map(|c| c.target) else { continue };
-            if value.is_empty() {
-                continue;
+        MEMORY.with_borrow_mut(|memory| {
+            let start = Start::of(batch);
+            let mut found = Found::default();
+            batch.cells.resize(start.cells + self.columns.len(), Cell::Null);
+            for (column, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+                self.fill(batch, &mut memory.scratch, &start, &mut found, *column, Given::Plain(value));
             }
-            // Bare words of CSV are the JSON literals and numbers of the same name; everything else is a string.
-            let bare = match target {
-                Target::Text | Target::Timestamptz | Target::Date => false,
-                Target::Bool => matches!(*value, "true" | "false"),
-                Target::Json => serde_json::from_str::<&RawValue>(value).is_ok(),
-                _ => text::is_decimal(value),
-            };
-            if bare {
-                self.fill(batch, &start, &mut found, *column, value);
-            } else {
-                let mut quoted = Vec::with_capacity(value.len() + 2);
-                text::quote(value, &mut quoted);
-                self.fill(batch, &start, &mut found, *column, &String::from_utf8_lossy(&quoted));
-            }
-        }
-        let raw = || serde_json::to_string(fields).unwrap_or_default();
-        self.finish(batch, start, found, &raw(), about);
+            self.finish(batch, memory, start, found, || serde_json::to_string(fields).unwrap_or_default(), about);
+        });
     }
 
     /// Sets one cell, or keeps the value in `extra` when the column cannot hold it.
-    fn fill(&self, batch: &mut Batch, start: &Start, found: &mut Found, column: usize, raw: &str) {
+    fn fill(
+        &self,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+        start: &Start,
+        found: &mut Found,
+        column: usize,
+        value: Given<'_>,
+    ) {
         let Some(out) = self.columns.get(column) else { return };
-        let (cell, faithful) = convert(batch, out, raw);
+        let form = Form { binary: self.binary.is_some(), is_key: self.key.contains(&column) };
+        let (cell, faithful) = convert(batch, scratch, out, form, value);
         if let Some(place) = batch.cells.get_mut(start.cells + column) {
             *place = cell;
         }
         if !faithful {
             found.misfits += 1;
-            found.keep(&out.name, raw);
+            found.keep(&out.name, &value.json());
         }
     }
 
-    fn finish(&self, batch: &mut Batch, start: Start, mut found: Found, raw: &str, about: &About<'_>) {
+    fn finish(
+        &self,
+        batch: &mut Batch,
+        memory: &mut Memory,
+        start: Start,
+        mut found: Found,
+        raw: impl FnOnce() -> String,
+        about: &About<'_>,
+    ) {
         let key_is_whole =
             self.key.iter().all(|index| !matches!(batch.cells.get(start.cells + index), None | Some(Cell::Null)));
         if !key_is_whole {
             let names: Vec<&str> =
                 self.key.iter().filter_map(|i| self.columns.get(*i)).map(|c| c.name.as_str()).collect();
-            return start.reject(batch, raw, format!("no value for the primary key ({})", names.join(", ")));
+            return start.reject(batch, &raw(), format!("no value for the primary key ({})", names.join(", ")));
         }
         if batch.arena.len() > u32::MAX as usize / 2 {
-            return start.reject(batch, raw, "the page is larger than a batch can hold".to_string());
+            return start.reject(batch, &raw(), "the page is larger than a batch can hold".to_string());
         }
-        let extra = if self.keep_extra && !found.extra.is_empty() && !about.key_only {
+        let mut extra = Cell::Null;
+        if self.keep_extra && !found.extra.is_empty() && !about.key_only {
             found.extra.push(b'}');
-            Some(batch.store(&found.extra))
-        } else {
-            None
-        };
+            // Made of JSON that was read, so it is JSON.
+            let text = std::str::from_utf8(&found.extra).unwrap_or("{}");
+            if let Ok(object) = memory.other.read(text) {
+                extra = convert_json(batch, &mut memory.scratch.jsonb, &object, self.binary.is_some()).0;
+            }
+        }
         let deleted = about.deleted.or(found.deleted);
-        let hash = row_hash(batch, &start, deleted);
+        let hash = row_hash(batch, &mut memory.cells, &start, &extra, deleted);
+        if let Some(binary) = self.binary.as_ref().filter(|binary| !binary.lz4.is_empty()) {
+            if batch.arena.len() - start.arena > WIDE_ROW_BYTES {
+                shorten(batch, &mut memory.row, &start, &mut extra, &binary.lz4);
+            }
+        }
         batch.misfits += found.misfits;
-        batch.rows.push(RowMeta {
-            version: about.version.or(found.version),
-            hash,
-            deleted,
-            extra,
-            key_only: about.key_only,
-        });
+        let version = about.version.or(found.version);
+        batch.rows.push(RowMeta { version, hash, deleted, extra, key_only: about.key_only });
     }
 }
 
@@ -249,7 +284,9 @@ struct Start {
 }
 
 impl Start {
-    fn of(batch: &Batch) -> Self {
+    fn of(batch: &mut Batch) -> Self {
+        // The same record gives the same bytes wherever its row begins: its hash covers them.
+        align(&mut batch.arena);
         Start { cells: batch.cells.len(), arena: batch.arena.len() }
     }
 
@@ -261,10 +298,9 @@ impl Start {
 }
 
 /// A number that stays the same as long as the row would be stored the same.
-fn row_hash(batch: &Batch, start: &Start, deleted: Option<bool>) -> i64 {
-    let mut bytes = Vec::with_capacity(batch.arena.len().saturating_sub(start.arena) + batch.width * 9);
-    bytes.extend_from_slice(batch.arena.get(start.arena..).unwrap_or_default());
-    for cell in batch.cells.get(start.cells..).unwrap_or_default() {
+fn row_hash(batch: &Batch, bytes: &mut Vec<u8>, start: &Start, extra: &Cell, deleted: Option<bool>) -> i64 {
+    bytes.clear();
+    for cell in batch.cells.get(start.cells..).unwrap_or_default().iter().chain([extra]) {
         let (tag, value): (u8, u64) = match cell {
             Cell::Null => (0, 0),
             Cell::Bool(b) => (1, u64::from(*b)),
@@ -273,352 +309,135 @@ fn row_hash(batch: &Batch, start: &Start, deleted: Option<bool>) -> i64 {
             Cell::Timestamp(t) => (4, *t as u64),
             Cell::Date(d) => (5, *d as u64),
             // Their bytes are in the arena; the length keeps neighbours apart.
-            Cell::Text(span) | Cell::Number(span) | Cell::Json(span) => (6, u64::from(span.len)),
+            Cell::Text(span) | Cell::Number(span) | Cell::Json(span) | Cell::Binary(span) => (6, u64::from(span.len)),
         };
         bytes.push(tag);
         bytes.extend_from_slice(&value.to_le_bytes());
     }
     bytes.push(deleted.map_or(2, u8::from));
-    xxhash_rust::xxh3::xxh3_64(&bytes) as i64
+    let cells = xxhash_rust::xxh3::xxh3_64(bytes);
+    let values = batch.arena.get(start.arena..).unwrap_or_default();
+    xxhash_rust::xxh3::xxh3_64_with_seed(values, cells) as i64
+}
+
+/// Compresses the largest values of a wide row until it fits, as Postgres would: here it costs the backend nothing.
+///
+/// `lz4` are the columns that may be; the row's values are written anew, behind each other.
+fn shorten(batch: &mut Batch, row: &mut Vec<u8>, start: &Start, extra: &mut Cell, lz4: &[usize]) {
+    let mut size = batch.arena.len() - start.arena;
+    let mut candidates: Vec<(u32, usize)> = lz4
+        .iter()
+        .filter_map(|column| match batch.cells.get(start.cells + column) {
+            Some(Cell::Binary(span)) => Some((span.len, *column)),
+            _ => None,
+        })
+        .collect();
+    candidates.sort_unstable();
+    let mut chosen: Vec<usize> = Vec::new();
+    row.clear();
+    // Compressed values come first, then the others; spans are relative to the row until it is put in place.
+    let mut packed: Vec<(usize, Span)> = Vec::new();
+    while size > WIDE_ROW_BYTES {
+        let Some((length, column)) = candidates.pop() else { break };
+        let Some(Cell::Binary(span)) = batch.cells.get(start.cells + column).copied() else { continue };
+        align(row);
+        let from = row.len();
+        if compress(batch.bytes(span), row) {
+            let len = row.len() - from - HEADER;
+            size = size.saturating_sub((length as usize).saturating_sub(len));
+            packed.push((column, Span { start: (start.arena + from + HEADER) as u32, len: len as u32 }));
+            chosen.push(column);
+        }
+    }
+    if chosen.is_empty() {
+        return;
+    }
+    let moved = |batch: &Batch, row: &mut Vec<u8>, span: Span| {
+        align(row);
+        let from = row.len();
+        row.extend_from_slice(batch.with_header(span));
+        Span { start: (start.arena + from + HEADER) as u32, ..span }
+    };
+    let move_cell = |batch: &Batch, row: &mut Vec<u8>, cell: Cell| match cell {
+        Cell::Text(span) => Cell::Text(moved(batch, row, span)),
+        Cell::Number(span) => Cell::Number(moved(batch, row, span)),
+        Cell::Json(span) => Cell::Json(moved(batch, row, span)),
+        Cell::Binary(span) => Cell::Binary(moved(batch, row, span)),
+        other => other,
+    };
+    for column in 0..batch.cells.len() - start.cells {
+        let Some(cell) = batch.cells.get(start.cells + column).copied() else { continue };
+        let there = packed.iter().find(|(packed, _)| *packed == column).map(|(_, span)| Cell::Binary(*span));
+        let cell = there.unwrap_or_else(|| move_cell(batch, row, cell));
+        if let Some(place) = batch.cells.get_mut(start.cells + column) {
+            *place = cell;
+        }
+    }
+    *extra = move_cell(batch, row, *extra);
+    batch.arena.truncate(start.arena);
+    batch.arena.extend_from_slice(row);
 }
 
 /// Walks the members of an object along the tree of wanted keys.
 struct Walk<'w> {
     parser: &'w RecordParser,
-    node: &'w Node,
     batch: &'w mut Batch,
+    scratch: &'w mut Scratch,
     start: &'w Start,
-    found: &'w mut Found,
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
-            let value: &RawValue = map.next_value()?;
-            self.member(&key, value.get());
-        }
-        Ok(())
-    }
 }
 
 impl Walk<'_> {
-    fn member(&mut self, key: &str, raw: &str) {
-        let Some(slot) = self.node.get(key) else {
-            if self.parser.keep_extra && raw != "null" {
-                self.found.keep(key, raw);
+    fn object(&mut self, object: &Value<'_>, node: &Node, found: &mut Found) {
+        for (key, value) in object.members() {
+            let key = match key.kind() {
+                Kind::String { escaped: true } => string_of(key.raw()),
+                _ => Cow::Borrowed(key.inner()),
+            };
+            self.member(&key, &value, node, found);
+        }
+    }
+
+    fn member(&mut self, key: &str, value: &Value<'_>, node: &Node, found: &mut Found) {
+        let is_null = value.kind() == Kind::Null;
+        let Some(slot) = node.get(key) else {
+            if self.parser.keep_extra && !is_null {
+                found.keep(key, value.raw());
             }
             return;
         };
         for column in &slot.columns {
-            self.parser.fill(self.batch, self.start, self.found, *column, raw);
+            self.parser.fill(self.batch, self.scratch, self.start, found, *column, Given::Json(*value));
         }
         if slot.is_version {
-            self.found.version = instant(raw, self.parser.version_format);
+            found.version = instant(value.raw(), self.parser.version_format);
         }
         if slot.is_deleted_mark {
-            self.found.deleted = Some(match &self.parser.deleted_equals {
-                Some(mark) => string_of(raw) == mark.as_str(),
-                None => matches!(raw, "true" | "\"true\"" | "1"),
+            found.deleted = Some(match &self.parser.deleted_equals {
+                Some(mark) => string_of(value.raw()) == mark.as_str(),
+                None => matches!(value.raw(), "true" | "\"true\"" | "1"),
             });
         }
         if let Some(inner) = &slot.inner {
-            if raw.starts_with('{') {
+            if value.kind() == Kind::Object {
                 // What is left of the inner object stays together under its own key.
                 let mut left = Found::default();
-                let walk = Walk {
-                    parser: self.parser,
-                    node: inner,
-                    batch: &mut *self.batch,
-                    start: self.start,
-                    found: &mut left,
-                };
-                let whole = serde_json::Deserializer::from_str(raw).deserialize_map(walk);
-                self.found.misfits += left.misfits;
-                if whole.is_ok() && !left.extra.is_empty() && self.parser.keep_extra && slot.columns.is_empty() {
+                self.object(value, inner, &mut left);
+                found.misfits += left.misfits;
+                found.version = found.version.or(left.version);
+                found.deleted = found.deleted.or(left.deleted);
+                if !left.extra.is_empty() && self.parser.keep_extra && slot.columns.is_empty() {
                     left.extra.push(b'}');
-                    self.found.extra_key(key);
-                    self.found.extra.extend_from_slice(&left.extra);
+                    found.extra_key(key);
+                    found.extra.extend_from_slice(&left.extra);
                 }
-            } else if raw != "null" && slot.columns.is_empty() && self.parser.keep_extra {
-                self.found.misfits += 1;
-                self.found.keep(key, raw);
+            } else if !is_null && slot.columns.is_empty() && self.parser.keep_extra {
+                found.misfits += 1;
+                found.keep(key, value.raw());
             }
         }
     }
-}
-
-/// An object's key: borrowed unless it has escapes.
-struct Key<'de>(Cow<'de, str>);
-
-impl<'de> serde::Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(key)))
-            }
-            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(key.to_string())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-/// The text of a JSON string, or the JSON text of anything else.
-pub fn string_of(raw: &str) -> Cow<'_, str> {
-    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        None => Cow::Borrowed(raw),
-        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
-        Some(_) => {
-            let mut out = Vec::with_capacity(raw.len());
-            text::unescape(raw, &mut out);
-            Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-        }
-    }
-}
-
-/// A JSON value as an instant, microseconds since 1970.
-pub fn instant(raw: &str, format: Format) -> Option<i64> {
-    let value = string_of(raw);
-    match format {
-        Format::Auto if raw.starts_with('"') => time::parse_iso(&value),
-        Format::Auto => None,
-        Format::Unix => time::from_unix(&value),
-        Format::UnixMs => time::from_unix_ms(&value),
-        Format::Rfc2822 => time::parse_rfc2822(&value),
-    }
-}
-
-/// The cell of a JSON value, and whether it says all that the value says.
-fn convert(batch: &mut Batch, column: &OutColumn, raw: &str) -> (Cell, bool) {
-    let first = raw.as_bytes().first().copied().unwrap_or(b'n');
-    if first == b'n' {
-        return (Cell::Null, true);
-    }
-    let is_string = first == b'"';
-    let cell = match column.target {
-        Target::Text => {
-            let from = batch.arena.len();
-            let faithful = if is_string {
-                text::unescape(raw, &mut batch.arena)
-            } else {
-                batch.arena.extend_from_slice(raw.as_bytes());
-                true
-            };
-            let span = super::batch::Span { start: from as u32, len: (batch.arena.len() - from) as u32 };
-            return (Cell::Text(span), faithful);
-        }
-        Target::Json => {
-            let from = batch.arena.len();
-            return match text::clean_json(raw, &mut batch.arena) {
-                Some(faithful) => {
-                    let span = super::batch::Span { start: from as u32, len: (batch.arena.len() - from) as u32 };
-                    (Cell::Json(span), faithful)
-                }
-                None => (Cell::Null, false),
-            };
-        }
-        Target::Bool => match string_of(raw).as_ref() {
-            "true" => Some(Cell::Bool(true)),
-            "false" => Some(Cell::Bool(false)),
-            _ => None,
-        },
-        Target::Int2 => integer(raw).filter(|n| i16::try_from(*n).is_ok()).map(Cell::Int),
-        Target::Int4 => integer(raw).filter(|n| i32::try_from(*n).is_ok()).map(Cell::Int),
-        Target::Int8 => integer(raw).map(Cell::Int),
-        Target::Float8 => {
-            let value = string_of(raw);
-            value.parse::<f64>().ok().filter(|x| x.is_finite() && text::is_decimal(&value)).map(Cell::Float)
-        }
-        Target::Numeric => {
-            let value = string_of(raw);
-            text::is_decimal(&value).then(|| Cell::Number(batch.store(value.as_bytes())))
-        }
-        Target::Timestamptz => instant(raw, column.format).map(Cell::Timestamp),
-        Target::Date => date(raw, column.format).map(Cell::Date),
-    };
-    match cell {
-        Some(cell) => (cell, true),
-        None => (Cell::Null, false),
-    }
-}
-
-/// A whole number, also when it is written as a string or with a fraction of zeros.
-fn integer(raw: &str) -> Option<i64> {
-    let value = string_of(raw);
-    if let Ok(number) = value.parse::<i64>() {
-        return Some(number);
-    }
-    let (whole, fraction) = value.split_once('.')?;
-    (!fraction.is_empty() && fraction.bytes().all(|c| c == b'0')).then(|| whole.parse().ok()).flatten()
-}
-
-fn date(raw: &str, format: Format) -> Option<i32> {
-    let value = string_of(raw);
-    if format == Format::Auto {
-        if let Some(day) = time::parse_date(&value) {
-            return Some(day);
-        }
-    }
-    let micros = instant(raw, format)?;
-    i32::try_from(micros.div_euclid(86_400_000_000)).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::{Collection, Column};
-    use std::sync::Arc;
-
-    fn output(columns: &[(&str, &str, Target, Format)], known: &[&str]) -> Output {
-        let collection = Collection {
-            name: "things".into(),
-            columns: known
-                .iter()
-                .map(|k| Column { name: k.to_string(), type_name: "text".into(), ..Column::default() })
-                .collect(),
-            ignore: vec!["object".into()],
-            deletes: Deletes::Flag { field: "gone".into(), equals: None },
-            ..Collection::default()
-        };
-        Output {
-            collection: Arc::new(collection),
-            columns: columns
-                .iter()
-                .map(|(name, field, target, format)| OutColumn {
-                    name: name.to_string(),
-                    path: field_path(field),
-                    target: *target,
-                    format: *format,
-                })
-                .collect(),
-            key: vec![0],
-            keep_extra: true,
-            checkpoint: None,
-            described: None,
-        }
-    }
-
-    /// The row of a record as text, with its `extra`.
-    fn row(output: &Output, raw: &str) -> (Vec<String>, String, Batch) {
-        let mut batch = Batch::new(output.columns.len());
-        RecordParser::new(output).push(&mut batch, raw, &About::default());
-        let cells = batch
-            .row(0)
-            .iter()
-            .map(|cell| match cell {
-                Cell::Text(span) | Cell::Number(span) | Cell::Json(span) => {
-                    String::from_utf8_lossy(batch.bytes(*span)).into_owned()
-                }
-                other => format!("{other:?}"),
-            })
-            .collect();
-        let extra =
-            batch.rows.first().and_then(|r| r.extra).map(|s| String::from_utf8_lossy(batch.bytes(s)).into_owned());
-        (cells, extra.unwrap_or_default(), batch)
-    }
-
-    #[test]
-    fn each_value_finds_its_column_or_extra() {
-        let out = output(
-            &[
-                ("id", "id", Target::Text, Format::Auto),
-                ("n", "n", Target::Int8, Format::Auto),
-                ("price", "price", Target::Numeric, Format::Auto),
-                ("made_at", "made", Target::Timestamptz, Format::Unix),
-                ("city", "/address/city", Target::Text, Format::Auto),
-                ("tags", "tags", Target::Json, Format::Auto),
-            ],
-            &["unselected"],
-        );
-        for (name, raw, want, extra) in [
-            (
-                "all fit",
-                r#"{"object":"x","id":"a","n":9007199254740993,"price":1.10,"made":1,"address":{"city":"Rome"},"tags":[1, 2],"unselected":5}"#,
-                vec!["a", "Int(9007199254740993)", "1.10", "Timestamp(1000000)", "Rome", "[1, 2]"],
-                "",
-            ),
-            (
-                "unknown keys and what is left of an object",
-                r#"{"id":"a","new":{"x":1},"address":{"city":"Rome","zip":"1"},"none":null}"#,
-                vec!["a", "Null", "Null", "Null", "Rome", "Null"],
-                r#"{"new":{"x":1},"address":{"zip":"1"}}"#,
-            ),
-            (
-                "values that do not fit are kept as sent",
-                r#"{"id":"a","n":"many","price":1e999999,"made":"soon"}"#,
-                vec!["a", "Null", "Null", "Null", "Null", "Null"],
-                r#"{"n":"many","price":"1e999999","made_at":"soon"}"#,
-            ),
-            (
-                "an object that jsonb refuses is kept as text, colons and all",
-                r#"{"id":"a","new":{"x":"\u0000","y":1}}"#,
-                vec!["a", "Null", "Null", "Null", "Null", "Null"],
-                r#"{"new":"{\"x\":\"\\u0000\",\"y\":1}"}"#,
-            ),
-            (
-                "NUL is replaced and kept as text",
-                r#"{"id":"a","address":{"city":"x\u0000"}}"#,
-                vec!["a", "Null", "Null", "Null", "x\u{fffd}", "Null"],
-                r#"{"address":{"city":"\"x\\u0000\""}}"#,
-            ),
-        ] {
-            let (cells, got_extra, batch) = row(&out, raw);
-            assert_eq!(cells, want, "{name}");
-            assert_eq!(got_extra, extra, "{name}");
-            assert!(batch.rejected.is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_record_without_its_key_is_parked_and_leaves_no_trace() {
-        let out = output(&[("id", "id", Target::Text, Format::Auto)], &[]);
-        for raw in [r#"{"id":null,"x":"y"}"#, r#"{"x":1}"#, "[]", "3"] {
-            let (cells, _, batch) = row(&out, raw);
-            assert!(cells.is_empty() && batch.rows.is_empty() && batch.arena.is_empty(), "{raw}");
-            assert_eq!(batch.rejected[0].raw, raw);
-        }
-    }
-
-    #[test]
-    fn the_hash_sees_every_change_of_what_is_stored_and_nothing_else() {
-        let out =
-            output(&[("id", "id", Target::Text, Format::Auto), ("a", "a", Target::Text, Format::Auto)], &["hidden"]);
-        let hash = |raw: &str| row(&out, raw).2.rows[0].hash;
-        let base = hash(r#"{"id":"1","a":"x"}"#);
-        assert_eq!(base, hash(r#"{"a":"x","id":"1"}"#).max(base).min(base), "stable for itself");
-        assert_eq!(base, hash(r#"{"id":"1","a":"x","hidden":7,"object":"y"}"#), "unselected and ignored keys");
-        for other in [
-            r#"{"id":"1","a":"y"}"#,
-            r#"{"id":"1","a":null}"#,
-            r#"{"id":"1","a":"x","new":1}"#,
-            r#"{"id":"1","a":"x","gone":true}"#,
-        ] {
-            assert_ne!(base, hash(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn the_deletion_mark_and_text_fields() {
-        let out = output(&[("id", "id", Target::Text, Format::Auto), ("n", "n", Target::Int4, Format::Auto)], &[]);
-        assert_eq!(row(&out, r#"{"id":"1","gone":true}"#).2.rows[0].deleted, Some(true));
-        assert_eq!(row(&out, r#"{"id":"1","gone":false}"#).2.rows[0].deleted, Some(false));
-        assert_eq!(row(&out, r#"{"id":"1"}"#).2.rows[0].deleted, None);
-        let mut batch = Batch::new(2);
-        RecordParser::new(&out).push_fields(&mut batch, &[(0, "a\"b"), (1, "5")], &About::default());
-        assert_eq!(batch.row(0)[1], Cell::Int(5));
-        let Cell::Text(span) = batch.row(0)[0] else { panic!("text") };
-        assert_eq!(batch.bytes(span), b"a\"b");
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

@@ -59,10 +59,21 @@ impl Channel {
         let mut queue = self.lock();
         let event = queue.events.pop_front()?;
         if let Event::Page(page) = &event {
-            queue.bytes = queue.bytes.saturating_sub(page_bytes(page));
+            queue.bytes = queue.bytes.saturating_sub(page.size());
             self.room.notify_waiters();
         }
         Some(event)
+    }
+
+    /// Takes a page if one is next; the end and questions wait their turn.
+    pub fn take_page(&self) -> Option<Page> {
+        if !matches!(self.lock().events.front(), Some(Event::Page(_))) {
+            return None;
+        }
+        match self.take() {
+            Some(Event::Page(page)) => Some(page),
+            _ => None,
+        }
     }
 
     /// Lets a lazy reader make its next call.
@@ -81,10 +92,6 @@ impl Channel {
     }
 }
 
-fn page_bytes(page: &Page) -> usize {
-    page.batches.iter().map(|(_, batch)| batch.size()).sum()
-}
-
 /// The reader's end.
 #[derive(Clone)]
 pub struct Sink {
@@ -98,7 +105,7 @@ impl Sink {
 
     /// Gives a page and waits until the next call may be made. An error means that nobody takes pages any more.
     pub async fn page(&self, page: Page) -> Result<(), SyncError> {
-        let size = page_bytes(&page);
+        let size = page.size();
         {
             let mut queue = self.channel.lock();
             queue.bytes += size;

@@ -108,7 +108,7 @@ pub fn type_fits(target: Target, type_oid: pg_sys::Oid) -> bool {
         Target::Text => [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&type_oid),
         Target::Timestamptz => type_oid == pg_sys::TIMESTAMPTZOID,
         Target::Date => type_oid == pg_sys::DATEOID,
-        Target::Json => false,
+        Target::Json | Target::Jsonb => false,
     }
 }
 

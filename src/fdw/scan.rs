@@ -8,7 +8,7 @@ use super::plan::{list_text, or_raise, ScanPlan};
 use super::Table;
 use crate::catalog::{self, Server};
 use crate::error::SyncError;
-use crate::extract::batch::{Batch, Cell};
+use crate::extract::batch::Batch;
 use crate::extract::sink::Event;
 use crate::extract::{Filter, FilterValue, Mode, Order, Output, ReadRequest, Scan, Target};
 use crate::http::{Account, Stats};
@@ -108,6 +108,7 @@ fn output_of(table: &Table, plan: &ScanPlan) -> Result<(Output, Vec<(Source, pg_
         key,
         keep_extra,
         checkpoint: None,
+        binary: value::binary(Vec::new()),
         described: table.described.clone(),
     };
     Ok((output, fill))
@@ -420,9 +421,7 @@ impl State {
                     Source::Null => None,
                     Source::Cell(cell) => cells.get(cell).and_then(|cell| value::datum(cell, batch, type_oid, convert)),
                     Source::IsDeleted => Some(pg_sys::Datum::from(usize::from(meta.deleted.unwrap_or(false)))),
-                    Source::Extra => {
-                        meta.extra.and_then(|span| value::datum(&Cell::Json(span), batch, pg_sys::JSONBOID, convert))
-                    }
+                    Source::Extra => value::datum(&meta.extra, batch, pg_sys::JSONBOID, convert),
                 };
                 *(*slot).tts_isnull.add(at) = datum.is_none();
                 *(*slot).tts_values.add(at) = datum.unwrap_or(pg_sys::Datum::from(0));

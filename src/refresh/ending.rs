@@ -49,6 +49,7 @@ impl Run {
                 // What an interrupted listing read before its interruption may have changed since: one look at the changes
                 // makes this run end as up to date as any other.
                 job.is_catching_up = true;
+                job.writer.expect_new(false);
                 job.output.checkpoint = Some(checkpoint.clone());
                 job.notes.extend(end.notes.iter().cloned());
                 again.push(*at);
@@ -142,12 +143,9 @@ impl Run {
                 ..Outcome::default()
             };
             outcome.count(&job.counts);
-            let (quota, notes): (Vec<&String>, Vec<&String>) = job.notes.iter().partition(|n| n.starts_with('\u{1}'));
-            if let Some((used, limit)) = quota.last().and_then(|q| q.get(1..)).and_then(|q| q.split_once('/')) {
-                outcome.quota_used = used.parse().ok();
-                outcome.quota_limit = limit.parse().ok();
-            }
-            let notes = notes.into_iter().cloned().collect::<Vec<_>>().join("; ");
+            outcome.quota_used = job.quota.map(|(used, _)| used);
+            outcome.quota_limit = job.quota.map(|(_, limit)| limit);
+            let notes = job.notes.join("; ");
             match job.ended {
                 Some(Ended::Well) | None => {
                     outcome.status = "ok".into();
@@ -202,6 +200,7 @@ fn restart_fully(server: &str, job: &mut Job, why: &str) -> Result<(), Report> {
     job.output.checkpoint = None;
     job.position = None;
     job.mode = "full";
+    job.writer.expect_new(false);
     job.notes.push(why.to_string());
     let notes_keys = !matches!(job.collection.deletes, Deletes::None);
     if notes_keys {

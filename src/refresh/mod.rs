@@ -7,6 +7,7 @@ pub mod prepare;
 pub mod reconcile;
 pub mod run;
 pub mod state;
+pub mod statements;
 pub mod subtransaction;
 pub mod tables;
 pub mod write;

@@ -73,7 +73,7 @@ impl Run {
             }
         };
         let tables = subtransaction::guarded(|| self.tables(&collection, table, &described, &state));
-        let (local, mut output, writer, notes) = match tables {
+        let (local, mut output, mut writer, notes) = match tables {
             Ok(ready) => ready,
             Err(mut report) => {
                 report.message = format!("{}.{name}: {}", self.context.server.name, report.message);
@@ -91,6 +91,7 @@ impl Run {
             (None, Some(_)) => "resumed",
             (None, None) => "full",
         };
+        writer.expect_new(mode != "incremental" && !reconcile && (local.is_empty || mode == "resumed"));
         // A full listing over rows that are already there also shows which of them are gone, where the app deletes at all.
         let begins = mode == "full" && !local.is_empty && !matches!(collection.deletes, Deletes::None);
         let goes_on = mode == "resumed" && state.marks_missing;
@@ -115,6 +116,7 @@ impl Run {
             counts: Counts::default(),
             unsaved: Counts::default(),
             notes,
+            quota: None,
             started,
             started_us,
             calls: stats.calls.load(Ordering::Relaxed) as i64,

@@ -46,9 +46,7 @@ impl Seen {
     /// Adds the keys of a batch; those of deleted records are left out, they need no mark of ours.
     pub fn add(&self, batch: &Batch, output: &Output) -> Result<(), Report> {
         let text = |cell: Option<&Cell>| match cell {
-            Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span)) => {
-                String::from_utf8_lossy(batch.bytes(*span)).into_owned()
-            }
+            Some(cell @ (Cell::Text(_) | Cell::Number(_) | Cell::Json(_))) => batch.text(cell).into_owned(),
             Some(Cell::Int(n)) => n.to_string(),
             Some(Cell::Bool(b)) => b.to_string(),
             _ => String::new(),

@@ -7,19 +7,20 @@ use super::context::{check_writable, renew, start, Context};
 use super::lock::Lock;
 use super::state::{self, Outcome, Stop};
 use super::tables::LocalTable;
-use super::write::{Counts, Writer};
+use super::write::{Counts, Way, Writer};
 use super::{reconcile, subtransaction};
 use crate::catalog;
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
 use crate::extract::sink::Event;
-use crate::extract::{group::group, Mode, Output, ReadRequest};
+use crate::extract::{group::group, Mode, Output, Page, ReadRequest};
 use crate::http::Stats;
 use crate::io::{self, Reading};
 use crate::manifest::{Collection, Protocol};
 use crate::options;
 use crate::report::{self, Report, Subject};
 use pgrx::prelude::*;
+use pgrx::PgSqlErrorCode as Code;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Between two lines of progress of one collection.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// So many bytes of pages that wait are stored together.
+const TOGETHER_BYTES: usize = 2 << 20;
 
 /// What a run is asked to do.
 pub struct Order<'a> {
@@ -52,6 +56,8 @@ pub(super) struct Job {
     /// Counts since they were last saved.
     pub(super) unsaved: Counts,
     pub(super) notes: Vec<String>,
+    /// Calls of the day: used and allowed, as the app told last.
+    pub(super) quota: Option<(i64, i64)>,
     pub(super) started: Instant,
     pub(super) started_us: i64,
     pub(super) calls: i64,
@@ -279,7 +285,7 @@ impl Run {
         if limit > 0 {
             for at in &stream.jobs {
                 if let Some(job) = self.jobs.get_mut(*at) {
-                    job.notes.push(format!("\u{1}{used}/{limit}"));
+                    job.quota = Some((used, limit));
                 }
             }
         }
@@ -294,14 +300,7 @@ impl Run {
                 Ok(None)
             }
             Event::Page(page) => {
-                for (index, batch) in &page.batches {
-                    let Some(at) = stream.jobs.get(*index).copied() else { continue };
-                    self.store(at, batch)?;
-                }
-                for at in stream.jobs.clone() {
-                    self.save(at, page.position.as_ref())?;
-                }
-                self.commit()?;
+                self.pages(stream, page)?;
                 Ok(None)
             }
             Event::End(Ok(end)) => {
@@ -325,18 +324,55 @@ impl Run {
         }
     }
 
-    /// Writes one batch of a job, unless the job has already failed.
-    pub(super) fn store(&mut self, at: usize, batch: &Batch) -> Result<(), Report> {
+    /// Stores a page, and those that wait behind it: when the app is quicker than the table, fewer and larger
+    /// transactions carry more.
+    fn pages(&mut self, stream: &Stream, first: Page) -> Result<(), Report> {
+        let mut pages = vec![first];
+        let mut bytes = 0;
+        while let Some(page) = pages.last().map(Page::size).and_then(|size| {
+            bytes += size;
+            (bytes < TOGETHER_BYTES).then(|| stream.reading.take_page()).flatten()
+        }) {
+            pages.push(page);
+        }
+        for (index, at) in stream.jobs.iter().enumerate() {
+            let of_job = pages.iter().flat_map(|page| &page.batches).filter(|(of, _)| *of == index);
+            let batches: Vec<&Batch> = of_job.map(|(_, batch)| batch).collect();
+            if !batches.is_empty() {
+                self.store(*at, &batches)?;
+            }
+        }
+        // A later position accounts for everything before it.
+        let position = pages.iter().rev().find_map(|page| page.position.as_ref());
+        for at in &stream.jobs {
+            self.save(*at, position)?;
+        }
+        self.commit()
+    }
+
+    /// Writes batches of a job, unless the job has already failed.
+    pub(super) fn store(&mut self, at: usize, batches: &[&Batch]) -> Result<(), Report> {
         let server = self.context.server.name.clone();
         let Some(job) = self.jobs.get_mut(at).filter(|job| job.ended.is_none()) else { return Ok(()) };
-        let written = subtransaction::guarded(|| {
-            let (counts, rejected) = job.writer.write(batch)?;
-            if let Some(seen) = &job.seen {
-                seen.add(batch, &job.output)?;
-            }
-            state::park(&server, &job.collection.name, &rejected)?;
-            Ok(counts)
-        });
+        let way = job.writer.way();
+        let Job { writer, seen, output, collection, .. } = job;
+        let mut write = |way: Way| {
+            subtransaction::guarded(|| {
+                let (counts, rejected) = writer.write(batches, way)?;
+                if let Some(seen) = &seen {
+                    for batch in batches {
+                        seen.add(batch, output)?;
+                    }
+                }
+                state::park(&server, &collection.name, &rejected)?;
+                Ok(counts)
+            })
+        };
+        let mut written = write(way);
+        if way == Way::Insert && written.as_ref().is_err_and(|report| report.code == Code::ERRCODE_UNIQUE_VIOLATION) {
+            written = write(Way::Upsert);
+            job.writer.note_surprise();
+        }
         match written {
             Ok(counts) => {
                 job.counts.add(&counts);

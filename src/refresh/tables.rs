@@ -8,9 +8,10 @@ use crate::extract::{Described, OutColumn, Output};
 use crate::manifest::{Collection, Deletes, Format, Protocol};
 use crate::report::{fail, Report};
 use crate::spi;
+use crate::value;
 use pgrx::spi::{quote_identifier, quote_literal};
 use pgrx::{pg_sys, PgSqlErrorCode as Code};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A local table that was found fit to be written.
@@ -19,6 +20,8 @@ pub struct LocalTable {
     /// `schema.table`, quoted.
     pub qualified: String,
     pub columns: BTreeMap<String, pg_sys::Oid>,
+    /// Columns whose wide values are compressed with lz4.
+    pub lz4: BTreeSet<String>,
     /// It holds no row: it is new, or somebody emptied it.
     pub is_empty: bool,
     pub is_partitioned: bool,
@@ -283,10 +286,13 @@ pub fn ensure_local(server: &Server, collection: &Collection, live: &ForeignTabl
         spi::run(&format!("ALTER TABLE {qualified} {}", missing.join(", ")), &[])?;
     }
     check_key(oid, &qualified, collection)?;
+    let with_lz4 =
+        catalog::table_columns(oid, false)?.into_iter().filter(|c| c.is_lz4 && c.type_oid == pg_sys::JSONBOID);
     let has_rows: Option<bool> = spi::value(&format!("SELECT EXISTS (SELECT FROM {qualified})"), &[])?;
     Ok(LocalTable {
         qualified,
         columns,
+        lz4: with_lz4.map(|column| column.name).collect(),
         is_empty: has_rows != Some(true),
         is_partitioned: kind.as_deref() == Some("p"),
     })
@@ -416,5 +422,7 @@ pub fn output(
         };
         columns.push(catalog::out_column(&typed, &collection, described.as_deref())?);
     }
-    catalog::output(collection, columns, described, true)
+    let lz4 = columns.iter().enumerate().filter(|(_, column)| local.lz4.contains(&column.name));
+    let lz4 = lz4.map(|(index, _)| index).collect();
+    Ok(Output { binary: value::binary(lz4), ..catalog::output(collection, columns, described, true)? })
 }

@@ -1,16 +1,18 @@
-//! Writes batches into a local table: one prepared upsert a collection, fed from a tuplestore without any text.
+//! Writes batches into a local table: one prepared statement a collection, fed from a tuplestore without any text.
+//!
+//! In a first load that is a plain INSERT: it needs no look at the key's index before each row, and no mark in the log after it.
+//! Should a row be there all the same, the batch is undone and stored by the upsert.
 //!
 //! A row whose stored hash equals the record's is left alone, so a quiet refresh writes no row version. A record older than
 //! the stored row (by `record_version`) never replaces it; an equally old one does, since two changes can share a stamp.
 
+use super::statements::Statements;
 use super::tables::LocalTable;
-use crate::extract::batch::{Batch, Cell, Rejected};
-use crate::extract::rest::KEY_SEPARATOR;
+use crate::extract::batch::{Batch, Cell, Rejected, RowMeta};
 use crate::extract::Output;
 use crate::report::{fail, Report};
 use crate::value;
 use pgrx::prelude::*;
-use pgrx::spi::{quote_identifier, quote_literal};
 use pgrx::{FromDatum, PgMemoryContexts};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -39,6 +41,9 @@ impl Counts {
     }
 }
 
+/// Beyond this the tuplestore goes to disk; what is handed to a writer at once is less.
+const STORE_KILOBYTES: i32 = 64 << 10;
+
 /// A plan that survives commits; freed with its owner.
 struct Plan(pg_sys::SPIPlanPtr);
 
@@ -49,20 +54,29 @@ impl Drop for Plan {
     }
 }
 
+/// How rows are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// None of them is there yet, as far as known: quick, and an error (23505) when one is.
+    Insert,
+    Upsert,
+}
+
 /// Writes the batches of one output.
 pub struct Writer {
     types: Vec<pg_sys::Oid>,
     key: Vec<usize>,
     /// Shape of the relation `batch`; lives in TopMemoryContext.
     shape: pg_sys::TupleDesc,
-    upsert_sql: String,
-    /// Counts the batch's rows that are there already, where the upsert itself cannot tell.
-    present_sql: Option<String>,
-    tombstone_sql: String,
-    stale_sql: String,
-    parents_sql: Option<String>,
+    statements: Statements,
     plans: HashMap<&'static str, Plan>,
     convert: bool,
+    /// How often rows taken for new were there already.
+    surprises: u32,
+    expects_new: bool,
+    /// One row on its way, used again for each.
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
 }
 
 impl Drop for Writer {
@@ -81,108 +95,68 @@ const EXTRA_COLUMNS: [(&str, pg_sys::Oid); 5] = [
     ("key_only", pg_sys::BOOLOID),
 ];
 
+/// After so many surprises rows are no longer taken for new: each costs the batch twice.
+const SURPRISES: u32 = 3;
+
+/// One row of several batches.
+type Place = (usize, usize);
+
 impl Writer {
     pub fn new(table: &LocalTable, output: &Output) -> Result<Self, Report> {
         let types: Vec<pg_sys::Oid> =
             output.columns.iter().map(|c| table.columns.get(&c.name).copied().unwrap_or(pg_sys::InvalidOid)).collect();
-        let key: Vec<String> = output.collection.primary_key.iter().map(quote_identifier).collect();
-        let names: Vec<String> = output.columns.iter().map(|c| quote_identifier(&c.name)).collect();
-        let cells: Vec<String> = (1..=names.len()).map(|n| format!("b.c{n}")).collect();
-        let same_key = |left: &str| -> String {
-            output
-                .collection
-                .primary_key
-                .iter()
-                .zip(&output.key)
-                .map(|(name, at)| format!("{left}.{} OPERATOR(pg_catalog.=) b.c{}", quote_identifier(name), at + 1))
-                .collect::<Vec<_>>()
-                .join(" AND ")
-        };
-        let set: Vec<String> =
-            names.iter().filter(|n| !key.contains(n)).map(|n| format!("{n} = excluded.{n}")).collect();
-        let target = &table.qualified;
-        let not_older = |new: &str| {
-            format!(
-                "(t.record_version IS NULL OR {new}.record_version IS NULL \
-                 OR t.record_version OPERATOR(pg_catalog.<=) {new}.record_version)"
-            )
-        };
-        let upsert_sql = format!(
-            "WITH written AS (INSERT INTO {target} AS t ({columns}, is_deleted, received_at, extra, record_version, \
-             record_hash) SELECT {cells}, coalesce(b.is_deleted, false), pg_catalog.now(), b.extra, b.record_version, \
-             b.record_hash FROM batch b WHERE NOT b.key_only ON CONFLICT ({key}) DO UPDATE SET {set}{comma}\
-             is_deleted = excluded.is_deleted, received_at = excluded.received_at, extra = excluded.extra, \
-             record_version = excluded.record_version, record_hash = excluded.record_hash \
-             WHERE (t.record_hash IS NULL OR t.record_hash OPERATOR(pg_catalog.<>) excluded.record_hash \
-             OR t.is_deleted OPERATOR(pg_catalog.<>) excluded.is_deleted) AND {guard} \
-             RETURNING {is_new} AS is_new, t.is_deleted AS is_gone) \
-             SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new), \
-             count(*) FILTER (WHERE is_gone) FROM written",
-            columns = names.join(", "),
-            cells = cells.join(", "),
-            key = key.join(", "),
-            set = set.join(", "),
-            comma = if set.is_empty() { "" } else { ", " },
-            guard = not_older("excluded"),
-            // A new row version that no updater touched was inserted; partitioned tables do not tell.
-            is_new = if table.is_partitioned { "false" } else { "(t.xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid)" },
-        );
-        let present_sql = table.is_partitioned.then(|| {
-            format!(
-                "SELECT count(*), count(*), count(*) FROM batch b JOIN {target} t ON {same} WHERE NOT b.key_only",
-                same = same_key("t"),
-            )
-        });
-        let tombstone_sql = format!(
-            "WITH marked AS (UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), \
-             record_version = coalesce(b.record_version, t.record_version), record_hash = NULL \
-             FROM batch b WHERE b.key_only AND b.is_deleted AND NOT t.is_deleted AND {same} AND {guard} RETURNING 1) \
-             SELECT count(*), count(*), count(*) FROM marked",
-            same = same_key("t"),
-            guard = not_older("b"),
-        );
-        let stale_sql = format!(
-            "SELECT count(*), count(*), count(*) FROM batch b JOIN {target} t ON {same} \
-             WHERE t.record_version OPERATOR(pg_catalog.>) b.record_version",
-            same = same_key("t"),
-        );
-        let parents_sql = output.collection.parent.as_ref().and_then(|p| p.key_column.as_ref()).map(|parent| {
-            format!(
-                "UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), record_hash = NULL \
-                 WHERE t.{parent} OPERATOR(pg_catalog.=) ANY ($1) AND NOT t.is_deleted \
-                 AND NOT (pg_catalog.concat_ws({separator}, {key}) OPERATOR(pg_catalog.=) ANY ($2))",
-                parent = quote_identifier(parent),
-                separator = quote_literal(KEY_SEPARATOR.to_string()),
-                key = key.iter().map(|k| format!("t.{k}")).collect::<Vec<_>>().join(", "),
-            )
-        });
+        let width = types.len() + EXTRA_COLUMNS.len();
         Ok(Writer {
             shape: shape_of(&types)?,
             types,
             key: output.key.clone(),
-            upsert_sql,
-            present_sql,
-            tombstone_sql,
-            stale_sql,
-            parents_sql,
+            statements: Statements::new(table, output),
             plans: HashMap::new(),
             convert: value::needs_conversion(),
+            surprises: 0,
+            expects_new: false,
+            values: vec![pg_sys::Datum::from(0); width],
+            nulls: vec![true; width],
         })
     }
 
-    /// Stores a batch. Errors of the table (constraints, triggers, rights) are raised as Postgres has them.
+    /// Rows to come are not there yet, as in a first load; should that be wrong, nothing but time is lost.
+    pub fn expect_new(&mut self, yes: bool) {
+        self.expects_new = yes;
+    }
+
+    pub fn way(&self) -> Way {
+        if self.expects_new && self.surprises < SURPRISES {
+            Way::Insert
+        } else {
+            Way::Upsert
+        }
+    }
+
+    /// A row taken for new was there already.
+    pub fn note_surprise(&mut self) {
+        self.surprises += 1;
+    }
+
+    /// Stores batches as if they were one. Errors of the table (constraints, triggers, rights) are raised as Postgres
+    /// has them.
     ///
     /// Gives the counts and the records that could not be stored.
-    pub fn write(&mut self, batch: &Batch) -> Result<(Counts, Vec<Rejected>), Report> {
-        let mut counts = Counts { fetched: (batch.rows.len() + batch.rejected.len()) as i64, ..Counts::default() };
-        let mut rejected = batch.rejected.clone();
-        let chosen = self.newest_of_each_key(batch);
-        counts.unchanged += (batch.rows.len() - chosen.len()) as i64;
+    pub fn write(&mut self, batches: &[&Batch], way: Way) -> Result<(Counts, Vec<Rejected>), Report> {
+        let mut counts = Counts::default();
+        let mut rejected = Vec::new();
+        for batch in batches {
+            counts.fetched += (batch.rows.len() + batch.rejected.len()) as i64;
+            rejected.extend(batch.rejected.iter().cloned());
+        }
+        let chosen = self.newest_of_each_key(batches);
+        counts.unchanged += batches.iter().map(|b| b.rows.len()).sum::<usize>() as i64 - chosen.len() as i64;
         let mut context = PgMemoryContexts::new("cloudsync batch");
         // SAFETY: everything allocated inside lives in `context`, which is freed after the last use.
-        let outcome = unsafe { context.switch_to(|_| self.execute(batch, &chosen, &mut counts, &mut rejected)) };
+        let outcome = unsafe { context.switch_to(|_| self.execute(batches, &chosen, way, &mut counts, &mut rejected)) };
         outcome?;
-        if let Some(sql) = self.parents_sql.as_ref().filter(|_| !batch.complete_parents.is_empty()) {
+        for batch in batches.iter().filter(|batch| !batch.complete_parents.is_empty()) {
+            let Some(sql) = &self.statements.parents else { break };
             let parents: Vec<&str> = batch.complete_parents.iter().map(|p| p.parent_key.as_str()).collect();
             let children: Vec<&str> =
                 batch.complete_parents.iter().flat_map(|p| p.child_keys.iter().map(String::as_str)).collect();
@@ -193,21 +167,25 @@ impl Writer {
     }
 
     /// The rows to store: of several with one key only the newest, and of equally old ones the last.
-    fn newest_of_each_key(&self, batch: &Batch) -> Vec<usize> {
-        let mut place: HashMap<Vec<u8>, usize> = HashMap::with_capacity(batch.rows.len());
-        let mut chosen: Vec<usize> = Vec::with_capacity(batch.rows.len());
-        for (index, meta) in batch.rows.iter().enumerate() {
-            let key = key_bytes(batch, index, &self.key);
-            match place.get(&key).copied() {
-                None => {
-                    place.insert(key, chosen.len());
-                    chosen.push(index);
-                }
-                Some(at) => {
-                    let held = chosen.get(at).and_then(|held| batch.rows.get(*held)).and_then(|meta| meta.version);
-                    if meta.version.is_none() || held.is_none() || meta.version >= held {
-                        if let Some(slot) = chosen.get_mut(at) {
-                            *slot = index;
+    fn newest_of_each_key(&self, batches: &[&Batch]) -> Vec<Place> {
+        let count = batches.iter().map(|batch| batch.rows.len()).sum();
+        let mut place: HashMap<u128, usize> = HashMap::with_capacity(count);
+        let mut chosen: Vec<Place> = Vec::with_capacity(count);
+        let version = |(batch, row): Place| batches.get(batch)?.rows.get(row)?.version;
+        let mut bytes = Vec::new();
+        for (at, batch) in batches.iter().enumerate() {
+            for row in 0..batch.rows.len() {
+                let key = key_hash(batch, row, &self.key, &mut bytes);
+                match place.get(&key).copied() {
+                    None => {
+                        place.insert(key, chosen.len());
+                        chosen.push((at, row));
+                    }
+                    Some(slot) => {
+                        let Some(held) = chosen.get_mut(slot) else { continue };
+                        let (new, old) = (version((at, row)), version(*held));
+                        if new.is_none() || old.is_none() || new >= old {
+                            *held = (at, row);
                         }
                     }
                 }
@@ -222,22 +200,23 @@ impl Writer {
     /// The current memory context must outlive the call.
     unsafe fn execute(
         &mut self,
-        batch: &Batch,
-        chosen: &[usize],
+        batches: &[&Batch],
+        chosen: &[Place],
+        way: Way,
         counts: &mut Counts,
         rejected: &mut Vec<Rejected>,
     ) -> Result<(), Report> {
-        let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+        let store = pg_sys::tuplestore_begin_heap(false, false, STORE_KILOBYTES);
         let (mut whole, mut tombstones, mut versions) = (0i64, 0i64, false);
-        for index in chosen {
-            let Some(meta) = batch.rows.get(*index) else { continue };
-            match self.put(store, batch, *index) {
+        for (at, row) in chosen {
+            let Some((batch, meta)) = batches.get(*at).and_then(|b| Some((*b, b.rows.get(*row)?))) else { continue };
+            match self.put(store, batch, *row, meta) {
                 Ok(()) if meta.key_only => tombstones += 1,
                 Ok(()) => {
                     whole += 1;
                     versions |= meta.version.is_some();
                 }
-                Err(reason) => rejected.push(Rejected { raw: describe_row(batch, *index), reason }),
+                Err(reason) => rejected.push(Rejected { raw: describe_row(batch, *row), reason }),
             }
         }
         if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
@@ -255,33 +234,19 @@ impl Writer {
             reldata: store.cast(),
         };
         pg_sys::SPI_register_relation(&mut relation);
-        if whole > 0 {
-            let present = match self.present_sql.clone() {
-                Some(sql) => Some(self.counts_of("present", &sql)?.0),
-                None => None,
-            };
-            let sql = self.upsert_sql.clone();
-            let (mut inserted, mut updated, gone) = self.counts_of("upsert", &sql)?;
-            if let Some(present) = present {
-                inserted = whole - present;
-                updated -= inserted;
+        match way {
+            _ if whole == 0 => {}
+            Way::Insert => {
+                let sql = self.statements.insert.clone();
+                let inserted = self.run("insert", &sql, pg_sys::SPI_OK_INSERT)?;
+                counts.inserted += inserted;
+                counts.unchanged += whole - inserted;
+                counts.deleted += marked_deleted(batches, chosen);
             }
-            counts.inserted += inserted;
-            counts.updated += updated;
-            counts.deleted += gone;
-            let kept = whole - inserted - updated;
-            if kept > 0 && versions {
-                let sql = self.stale_sql.clone();
-                let (stale, _, _) = self.counts_of("stale", &sql)?;
-                // Rows just written carry the batch's own version, so they are not among the newer ones.
-                counts.stale += stale.min(kept);
-                counts.unchanged += kept - stale.min(kept);
-            } else {
-                counts.unchanged += kept;
-            }
+            Way::Upsert => self.upsert(whole, versions, counts)?,
         }
         if tombstones > 0 {
-            let sql = self.tombstone_sql.clone();
+            let sql = self.statements.tombstone.clone();
             let (marked, _, _) = self.counts_of("tombstone", &sql)?;
             counts.updated += marked;
             counts.deleted += marked;
@@ -292,25 +257,54 @@ impl Writer {
         Ok(())
     }
 
-    /// Converts one row and appends it. An error of a value is given back as its text, with nothing appended.
-    unsafe fn put(&self, store: *mut pg_sys::Tuplestorestate, batch: &Batch, index: usize) -> Result<(), String> {
-        let Some(meta) = batch.rows.get(index) else { return Ok(()) };
+    /// Stores `whole` rows that may be there already.
+    unsafe fn upsert(&mut self, whole: i64, versions: bool, counts: &mut Counts) -> Result<(), Report> {
+        let present = match self.statements.present.clone() {
+            Some(sql) => Some(self.counts_of("present", &sql)?.0),
+            None => None,
+        };
+        let sql = self.statements.upsert.clone();
+        let (mut inserted, mut updated, gone) = self.counts_of("upsert", &sql)?;
+        if let Some(present) = present {
+            inserted = whole - present;
+            updated -= inserted;
+        }
+        counts.inserted += inserted;
+        counts.updated += updated;
+        counts.deleted += gone;
+        let kept = whole - inserted - updated;
+        if kept > 0 && versions {
+            let sql = self.statements.stale.clone();
+            let (stale, _, _) = self.counts_of("stale", &sql)?;
+            // Rows just written carry the batch's own version, so they are not among the newer ones.
+            counts.stale += stale.min(kept);
+            counts.unchanged += kept - stale.min(kept);
+        } else {
+            counts.unchanged += kept;
+        }
+        Ok(())
+    }
+
+    /// Appends one row. An error of a value is given back as its text, with nothing appended.
+    unsafe fn put(
+        &mut self,
+        store: *mut pg_sys::Tuplestorestate,
+        batch: &Batch,
+        row: usize,
+        meta: &RowMeta,
+    ) -> Result<(), String> {
+        let cells = batch.row(row);
+        // Values that lie ready cannot fail; only those that an input function reads can.
+        let is_text = |cell: &Cell| matches!(cell, Cell::Number(_) | Cell::Json(_));
+        if !self.convert && !cells.iter().any(is_text) && !is_text(&meta.extra) {
+            self.fill(batch, cells, meta);
+            pg_sys::tuplestore_putvalues(store, self.shape, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+            return Ok(());
+        }
         let context = pg_sys::CurrentMemoryContext;
-        let convert = self.convert;
         let fill = std::panic::AssertUnwindSafe(|| {
-            let mut values = Vec::with_capacity(self.types.len() + EXTRA_COLUMNS.len());
-            for (cell, type_oid) in batch.row(index).iter().zip(&self.types) {
-                values.push(value::datum(cell, batch, *type_oid, convert));
-            }
-            values.push(meta.deleted.map(|d| pg_sys::Datum::from(usize::from(d))));
-            values.push(meta.extra.and_then(|span| value::datum(&Cell::Json(span), batch, pg_sys::JSONBOID, convert)));
-            values.push(meta.version.map(value::timestamp));
-            values.push(Some(pg_sys::Datum::from(meta.hash)));
-            values.push(Some(pg_sys::Datum::from(usize::from(meta.key_only))));
-            let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
-            let mut datums: Vec<pg_sys::Datum> =
-                values.into_iter().map(|d| d.unwrap_or(pg_sys::Datum::from(0))).collect();
-            pg_sys::tuplestore_putvalues(store, self.shape, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            self.fill(batch, cells, meta);
+            pg_sys::tuplestore_putvalues(store, self.shape, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
             Ok(())
         });
         // Input functions hold no locks and pins, so an error of theirs needs no subtransaction to be forgotten.
@@ -326,23 +320,49 @@ impl Writer {
             .execute()
     }
 
-    /// Runs one of the statements over the registered relation; gives its three counts.
-    unsafe fn counts_of(&mut self, name: &'static str, sql: &str) -> Result<(i64, i64, i64), Report> {
+    /// Sets `values` and `nulls` to a row's.
+    unsafe fn fill(&mut self, batch: &Batch, cells: &[Cell], meta: &RowMeta) {
+        let of_cells = cells.iter().zip(&self.types).map(|(cell, oid)| value::datum(cell, batch, *oid, self.convert));
+        let of_row = [
+            meta.deleted.map(|d| pg_sys::Datum::from(usize::from(d))),
+            value::datum(&meta.extra, batch, pg_sys::JSONBOID, self.convert),
+            meta.version.map(value::timestamp),
+            Some(pg_sys::Datum::from(meta.hash)),
+            Some(pg_sys::Datum::from(usize::from(meta.key_only))),
+        ];
+        let places = self.values.iter_mut().zip(self.nulls.iter_mut());
+        for ((value, is_null), datum) in places.zip(of_cells.chain(of_row)) {
+            *is_null = datum.is_none();
+            *value = datum.unwrap_or(pg_sys::Datum::from(0));
+        }
+    }
+
+    /// Runs one of the statements over the registered relation; gives the number of rows it touched.
+    unsafe fn run(&mut self, name: &'static str, sql: &str, expected: u32) -> Result<i64, Report> {
         if !self.plans.contains_key(name) {
             let text =
                 CString::new(sql).map_err(|e| fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, e.to_string(), "", ""))?;
             let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
             if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
-                return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not prepare the upsert", sql, ""));
+                return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not prepare a statement", sql, ""));
             }
             self.plans.insert(name, Plan(plan));
         }
-        let Some(plan) = self.plans.get(name) else { return Ok((0, 0, 0)) };
+        let Some(plan) = self.plans.get(name) else { return Ok(0) };
         let code = pg_sys::SPI_execute_plan(plan.0, std::ptr::null_mut(), std::ptr::null(), false, 0);
-        if code != pg_sys::SPI_OK_SELECT as i32 || pg_sys::SPI_tuptable.is_null() || pg_sys::SPI_processed != 1 {
+        if code != expected as i32 {
             return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI answered {code}"), sql, ""));
         }
+        Ok(pg_sys::SPI_processed as i64)
+    }
+
+    /// The same for a statement that answers one row of three counts.
+    unsafe fn counts_of(&mut self, name: &'static str, sql: &str) -> Result<(i64, i64, i64), Report> {
+        let rows = self.run(name, sql, pg_sys::SPI_OK_SELECT)?;
         let table = pg_sys::SPI_tuptable;
+        if table.is_null() || rows != 1 {
+            return Err(fail(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("{rows} rows of counts"), sql, ""));
+        }
         let tuple = *(*table).vals;
         let count = |column: i32| {
             let mut is_null = false;
@@ -353,6 +373,12 @@ impl Writer {
         pg_sys::SPI_freetuptable(table);
         Ok(counts)
     }
+}
+
+/// Of the rows to store, those that say they are deleted.
+fn marked_deleted(batches: &[&Batch], chosen: &[Place]) -> i64 {
+    let metas = chosen.iter().filter_map(|(at, row)| batches.get(*at)?.rows.get(*row));
+    metas.filter(|meta| !meta.key_only && meta.deleted == Some(true)).count() as i64
 }
 
 /// Errors that lie in a value, not in the table or the server.
@@ -381,21 +407,26 @@ fn shape_of(types: &[pg_sys::Oid]) -> Result<pg_sys::TupleDesc, Report> {
     }
 }
 
-/// The key of a row as bytes that are equal only for equal keys.
-fn key_bytes(batch: &Batch, index: usize, key: &[usize]) -> Vec<u8> {
-    let row = batch.row(index);
-    let mut bytes = Vec::with_capacity(32);
+/// The key of a row as a number that is equal for equal keys only, as far as 128 bits can tell.
+fn key_hash(batch: &Batch, row: usize, key: &[usize], bytes: &mut Vec<u8>) -> u128 {
+    let cells = batch.row(row);
+    bytes.clear();
     for at in key {
-        match row.get(*at) {
-            Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span)) => {
-                bytes.extend_from_slice(batch.bytes(*span))
+        let (tag, number) = match cells.get(*at) {
+            Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span) | Cell::Binary(span)) => {
+                bytes.extend_from_slice(batch.bytes(*span));
+                (0, u64::from(span.len))
             }
-            Some(other) => bytes.extend_from_slice(format!("{other:?}").as_bytes()),
-            None => {}
-        }
-        bytes.push(0);
+            Some(Cell::Int(n) | Cell::Timestamp(n)) => (1, *n as u64),
+            Some(Cell::Bool(b)) => (2, u64::from(*b)),
+            Some(Cell::Float(x)) => (3, x.to_bits()),
+            Some(Cell::Date(d)) => (4, *d as u64),
+            Some(Cell::Null) | None => (5, 0),
+        };
+        bytes.push(tag);
+        bytes.extend_from_slice(&number.to_le_bytes());
     }
-    bytes
+    xxhash_rust::xxh3::xxh3_128(bytes)
 }
 
 /// What is left to show of a row whose record is gone.
@@ -404,10 +435,8 @@ fn describe_row(batch: &Batch, index: usize) -> String {
         .row(index)
         .iter()
         .map(|cell| match cell {
-            Cell::Text(span) | Cell::Number(span) | Cell::Json(span) => {
-                String::from_utf8_lossy(batch.bytes(*span)).into_owned()
-            }
-            Cell::Null => String::new(),
+            Cell::Text(_) | Cell::Number(_) | Cell::Json(_) => batch.text(cell).into_owned(),
+            Cell::Null | Cell::Binary(_) => String::new(),
             other => format!("{other:?}"),
         })
         .collect();

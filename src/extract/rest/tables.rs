@@ -379,15 +379,13 @@ fn push_job(jobs: &mut Vec<ReadOn>, job: ReadOn, table: usize, keys: Vec<String>
 fn row_key(batch: &Batch, row: usize, key: &[usize]) -> String {
     let cells = batch.row(row);
     let part = |index: &usize| match cells.get(*index) {
-        Some(Cell::Text(span) | Cell::Number(span) | Cell::Json(span)) => {
-            String::from_utf8_lossy(batch.bytes(*span)).into_owned()
-        }
+        Some(cell @ (Cell::Text(_) | Cell::Number(_) | Cell::Json(_))) => batch.text(cell).into_owned(),
         Some(Cell::Int(n)) => n.to_string(),
         Some(Cell::Bool(b)) => b.to_string(),
         Some(Cell::Float(x)) => x.to_string(),
         Some(Cell::Timestamp(t)) => t.to_string(),
         Some(Cell::Date(d)) => d.to_string(),
-        Some(Cell::Null) | None => String::new(),
+        Some(Cell::Null | Cell::Binary(_)) | None => String::new(),
     };
     key.iter().map(part).collect::<Vec<_>>().join(&KEY_SEPARATOR.to_string())
 }

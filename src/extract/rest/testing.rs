@@ -154,7 +154,15 @@ pub fn output(source: &Source, name: &str, checkpoint: Option<Value>) -> Output 
         .map(|c| OutColumn { name: c.name.clone(), path: c.path(), target: target(&c.type_name), format: c.format })
         .collect();
     let key = vec![0];
-    Output { collection: Arc::new(collection), columns, key, keep_extra: false, checkpoint, described: None }
+    Output {
+        collection: Arc::new(collection),
+        columns,
+        key,
+        keep_extra: false,
+        checkpoint,
+        binary: None,
+        described: None,
+    }
 }
 
 pub fn thing(id: &str, created: i64, amount: i64) -> Value {

@@ -251,7 +251,7 @@ impl Nature {
             Target::Timestamptz => Nature::Timestamp,
             Target::Date => Nature::Date,
             Target::Text => Nature::Text,
-            Target::Json => Nature::Json,
+            Target::Json | Target::Jsonb => Nature::Json,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::testing::{column, output};
 use super::testing_server::{failed, id, ok, on_runtime, page, record, Answer, Got, Played, BEGUN};
 use crate::error::SyncError;
+use crate::extract::batch::Cell;
 use crate::extract::sink::{Channel, Event, Sink};
 use crate::extract::{Filter, FilterValue, Mode, Op, Output, ReadRequest, Scan, Target};
 use serde_json::{json, Value};
@@ -46,7 +47,7 @@ fn a_first_load_is_one_query_and_its_pages() {
             ]
         );
         let row = got.rows()[0];
-        assert_eq!((row.deleted, row.extra, row.version.is_some()), (Some(false), None, true));
+        assert_eq!((row.deleted, row.extra, row.version.is_some()), (Some(false), Cell::Null, true));
     });
 }
 

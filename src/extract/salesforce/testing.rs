@@ -49,7 +49,7 @@ pub fn output(columns: &[OutColumn]) -> Output {
         Target::Float8 | Target::Numeric => "numeric",
         Target::Timestamptz => "timestamptz",
         Target::Date => "date",
-        Target::Json => "jsonb",
+        Target::Json | Target::Jsonb => "jsonb",
         Target::Text => "text",
     };
     let columns_of_file = columns
@@ -83,6 +83,7 @@ pub fn output(columns: &[OutColumn]) -> Output {
         key: columns.iter().position(|c| c.path == ["Id"]).into_iter().collect(),
         keep_extra: true,
         checkpoint: None,
+        binary: None,
         described: None,
     }
 }
