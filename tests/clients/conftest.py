@@ -32,6 +32,17 @@ class Control:
     def delete(self, path, **params):
         return self.call("DELETE", path, **params)
 
+    def trusting(self):
+        """A session that trusts the simulator's authority, whatever REQUESTS_CA_BUNDLE says, for the https addresses."""
+        authority = self.addresses["ca"]
+
+        class Trusting(requests.Session):
+            def request(self, *args, **kwargs):
+                kwargs["verify"] = authority
+                return super().request(*args, **kwargs)
+
+        return Trusting()
+
     def ledger(self, app, collection, **params):
         """Records by id that are not deleted, unless `deleted=True`."""
         with_deleted = params.pop("deleted", False)

@@ -27,24 +27,13 @@ def shop(request, control):
     )
     http = None
     if request.param == "https":
-        http = stripe.RequestsClient(verify_ssl_certs=True, session=trusting(control))
+        http = stripe.RequestsClient(verify_ssl_certs=True, session=control.trusting())
     return stripe.StripeClient(
         "sk_test_sim",
         base_addresses={"api": control.addresses["stripe"][request.param]},
         http_client=http,
         stripe_version="2024-06-20",
     )
-
-
-def trusting(control):
-    """A session that trusts the simulator's authority, whatever REQUESTS_CA_BUNDLE says, for the https addresses."""
-
-    class Trusting(requests.Session):
-        def request(self, *args, **kwargs):
-            kwargs["verify"] = control.addresses["ca"]
-            return super().request(*args, **kwargs)
-
-    return Trusting()
 
 
 def plain(value):
@@ -185,7 +174,7 @@ def org(control):
 
 def connect(control, token):
     address = control.addresses["salesforce"]["https"]
-    return simple_salesforce.Salesforce(instance_url=address, session_id=token, session=trusting(control), version="62.0")
+    return simple_salesforce.Salesforce(instance_url=address, session_id=token, session=control.trusting(), version="62.0")
 
 
 def grant(control, scheme="https", **form):

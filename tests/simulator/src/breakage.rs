@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::app::App;
 use crate::faults::{Fault, Kind};
-use crate::http::{Connection, Reply};
+use crate::http::{Connection, Reply, Request};
 use crate::serve::Next;
 
 /// What reached the client of a broken reply.
@@ -17,11 +18,11 @@ pub struct Sent {
 }
 
 /// The reply that takes the place of the app's own, for faults that are a complete reply.
-pub fn replacement(app: &str, fault: &Fault) -> Option<Reply> {
+pub fn replacement(app: &dyn App, request: &Request, fault: &Fault) -> Option<Reply> {
     let mut reply = match fault.kind {
         Kind::Status => {
             let status = fault.status.unwrap_or(500);
-            Reply::json(status, fault.body.as_ref().map_or_else(|| error_body(app, status), text_of))
+            Reply::json(status, fault.body.as_ref().map_or_else(|| app.error_body(status), text_of))
         }
         Kind::Html => {
             let page = "<!DOCTYPE html>\n<html><head><title>Down for maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n";
@@ -30,10 +31,10 @@ pub fn replacement(app: &str, fault: &Fault) -> Option<Reply> {
                 .with_body(fault.body.as_ref().map_or(page.into(), text_of))
         }
         Kind::Empty => Reply::json(fault.status.unwrap_or(200), ""),
-        Kind::ErrorObject => Reply::json(200, fault.body.as_ref().map_or_else(|| error_body(app, 500), text_of)),
+        Kind::ErrorObject => Reply::json(200, fault.body.as_ref().map_or_else(|| app.error_body(500), text_of)),
         Kind::DeepJson => {
             let depth = fault.depth.unwrap_or(10_000);
-            let list = if app == "stripe" { "data" } else { "records" };
+            let list = app.list_name(request);
             Reply::json(
                 200,
                 format!(
@@ -55,41 +56,6 @@ pub fn replacement(app: &str, fault: &Fault) -> Option<Reply> {
 
 fn text_of(body: &Value) -> String {
     body.as_str().map_or_else(|| body.to_string(), str::to_string)
-}
-
-/// An error as the app itself words it.
-fn error_body(app: &str, status: u16) -> String {
-    if app == "stripe" {
-        let (kind, message) = match status {
-            401 => ("invalid_request_error", "Invalid API Key provided: sk_test_***"),
-            402 => ("card_error", "The card was declined."),
-            403 => {
-                ("invalid_request_error", "The provided key does not have the required permissions for this endpoint.")
-            }
-            429 => ("invalid_request_error", "Request rate limit exceeded."),
-            400..=499 => ("invalid_request_error", "The request could not be processed."),
-            _ => ("api_error", "An unknown error occurred"),
-        };
-        let code = match status {
-            429 => ",\"code\":\"rate_limit\"",
-            409 => ",\"code\":\"lock_timeout\"",
-            _ => "",
-        };
-        return format!("{{\"error\":{{\"message\":\"{message}\",\"type\":\"{kind}\"{code}}}}}");
-    }
-    let (code, message) = match status {
-        401 => ("INVALID_SESSION_ID", "Session expired or invalid"),
-        403 => ("INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id"),
-        404 => ("NOT_FOUND", "The requested resource does not exist"),
-        429 => ("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded."),
-        503 => ("SERVER_UNAVAILABLE", "Service Unavailable"),
-        400..=499 => ("INVALID_QUERY_FILTER_OPERATOR", "The request could not be processed"),
-        _ => (
-            "UNKNOWN_EXCEPTION",
-            "An unexpected error occurred. Please include this ErrorId if you contact support: 1234567890-1 (0)",
-        ),
-    };
-    format!("[{{\"message\":\"{message}\",\"errorCode\":\"{code}\"}}]")
 }
 
 /// Whether the fault happens to the bytes, after the reply is known.

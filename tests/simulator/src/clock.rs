@@ -7,6 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+/// 2026-01-01: where seeded stamps end unless the request says `until`.
+pub const ANCHOR_S: i64 = 1_767_225_600;
+
 static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
 
 /// The machine's own time in milliseconds since 1970, without the offset.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
+use crate::app::App;
 use crate::chance::Chance;
 use crate::http::{decode, Request};
 
@@ -63,8 +64,8 @@ pub enum Kind {
 
 impl Kind {
     /// Faults that need a page already sent in the same listing.
-    pub fn repeats_a_page(self, app: &str) -> bool {
-        self == Kind::SamePage || (self == Kind::DuplicatePage && app == "stripe")
+    pub fn repeats_a_page(self, app: &dyn App) -> bool {
+        self == Kind::SamePage || (self == Kind::DuplicatePage && app.repeats_duplicates())
     }
 }
 
@@ -172,13 +173,13 @@ impl Faults {
     }
 
     /// Whether pages must be remembered because a fault may repeat them.
-    pub fn repeats_pages(&self, app: &str) -> bool {
+    pub fn repeats_pages(&self, app: &dyn App) -> bool {
         self.list.iter().any(|f| f.kind.repeats_a_page(app))
             || self.chaos.iter().any(|(c, _)| c.kinds.iter().any(|k| k.repeats_a_page(app)))
     }
 
     /// The fault this request meets. `has_earlier_page` tells whether its listing already sent one.
-    pub fn decide(&mut self, app: &str, request: &Request, has_earlier_page: bool) -> Option<Fault> {
+    pub fn decide(&mut self, app: &dyn App, request: &Request, has_earlier_page: bool) -> Option<Fault> {
         for fault in &mut self.list {
             if (fault.times > 0 && fault.hits >= fault.times) || !fault.matcher.matches(request) {
                 continue;
@@ -216,6 +217,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Unwritten;
 
     fn fault(spec: Value) -> Fault {
         serde_json::from_value(spec).unwrap()
@@ -226,10 +228,10 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(fault(json!({"kind": "status", "match": {"path_prefix": "/v1/charges", "skip": 1}, "times": 2})));
         let request = Request { method: "GET".into(), path: "/v1/charges".into(), ..Request::default() };
-        let hits: Vec<bool> = (0..5).map(|_| faults.decide("stripe", &request, false).is_some()).collect();
+        let hits: Vec<bool> = (0..5).map(|_| faults.decide(&Unwritten("any"), &request, false).is_some()).collect();
         assert_eq!(hits, [false, true, true, false, false]);
         let other = Request { path: "/v1/customers".into(), ..request };
-        assert!(faults.decide("stripe", &other, false).is_none());
+        assert!(faults.decide(&Unwritten("any"), &other, false).is_none());
     }
 
     #[test]
@@ -238,7 +240,7 @@ mod tests {
             let mut faults = Faults::default();
             faults.set_chaos(serde_json::from_value(json!({"seed": seed, "rate": 0.3})).unwrap());
             let request = Request::default();
-            (0..50).map(|_| faults.decide("stripe", &request, false).map(|f| f.kind)).collect::<Vec<_>>()
+            (0..50).map(|_| faults.decide(&Unwritten("any"), &request, false).map(|f| f.kind)).collect::<Vec<_>>()
         };
         assert_eq!(schedule(7), schedule(7));
         assert_ne!(schedule(7), schedule(8));

@@ -56,7 +56,7 @@ impl Log {
             n: self.last,
             method: request.method.clone(),
             path: request.path.clone(),
-            query: decode(&request.query),
+            query: masked_query(request),
             soql: soql_of(request),
             status: 0,
             bytes: 0,
@@ -100,18 +100,28 @@ fn soql_of(request: &Request) -> Option<String> {
     None
 }
 
+const SECRETS: [&str; 8] =
+    ["client_secret", "refresh_token", "access_token", "appsecret_proof", "password", "assertion", "token", "code"];
+
+fn masked(pairs: &[(String, String)]) -> String {
+    let shown = pairs.iter().map(|(n, v)| format!("{n}={}", if SECRETS.contains(&n.as_str()) { "***" } else { v }));
+    shown.collect::<Vec<_>>().join("&")
+}
+
+/// The decoded query. Some apps take their secrets there.
+fn masked_query(request: &Request) -> String {
+    let pairs = request.params();
+    match pairs.iter().any(|(name, _)| SECRETS.contains(&name.as_str())) {
+        true => masked(&pairs),
+        false => decode(&request.query),
+    }
+}
+
 fn masked_body(request: &Request) -> String {
-    const SECRETS: [&str; 6] = ["client_secret", "refresh_token", "password", "assertion", "token", "code"];
     if request.body.is_empty() {
         return String::new();
     }
     let is_form = request.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
-    let text = if is_form {
-        let pairs = request.form();
-        let shown = pairs.iter().map(|(n, v)| format!("{n}={}", if SECRETS.contains(&n.as_str()) { "***" } else { v }));
-        shown.collect::<Vec<_>>().join("&")
-    } else {
-        String::from_utf8_lossy(&request.body).into_owned()
-    };
+    let text = if is_form { masked(&request.form()) } else { String::from_utf8_lossy(&request.body).into_owned() };
     text.chars().take(BODY_BYTES).collect()
 }

@@ -1,4 +1,4 @@
-//! Plays the Salesforce and Stripe HTTP APIs on loopback for the tests and the demo.
+//! Plays the HTTP APIs of cloud apps on loopback for the tests and the demo.
 //!
 //! Decides what the program listens on and for how long. It prints one JSON line with its addresses and serves until it is
 //! told to stop.
@@ -6,23 +6,36 @@
 // The longest records are written as one `json!`.
 #![recursion_limit = "512"]
 
+mod app;
 mod breakage;
 mod chance;
 mod clock;
 mod config;
 mod control;
+mod facebook_ads;
 mod faults;
 mod gates;
+mod google_ads;
 mod http;
+mod hubspot;
+mod intercom;
 mod log;
+mod mailchimp;
+mod mandrill;
+mod marketo;
 mod names;
 mod pages;
+mod rest;
 mod salesforce;
+mod salesforce_marketing_cloud;
+mod sendgrid;
 mod serve;
 mod store;
 mod stripe;
 mod tls;
+mod twilio;
 mod world;
+mod zendesk;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,11 +46,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{signal, SignalKind};
 use tokio_rustls::TlsAcceptor;
 
+use crate::app::APPS;
 use crate::http::{Connection, Stream};
 use crate::world::World;
 
 const USAGE: &str = "usage: cloudsync-simulator [--port-base N] [--seed N] [--ca-file PATH] [--stop-after-seconds N]
-  --port-base 0 (default) takes free ports; N serves control on N, salesforce on N+1 (https N+11), stripe on N+2 (https N+12)
+  --port-base 0 (default) takes free ports; N serves control on N and each app on ports above (README.md)
   --stop-after-seconds 0 serves until a signal (default 7200)";
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -123,7 +137,8 @@ async fn run(args: Args) -> Fallible<()> {
     let mut addresses = json!({"control": format!("http://{control_at}")});
     let control_world = world.clone();
     accept(control, None, move |connection| control::serve(control_world.clone(), connection));
-    for (app, offset) in [("salesforce", 1), ("stripe", 2)] {
+    for entry in APPS {
+        let (app, offset) = (entry.name, entry.port);
         let (plain, plain_at) = listen(base, offset).await?;
         let (secure, secure_at) = listen(base, offset + 10).await?;
         addresses[app] = json!({"http": format!("http://{plain_at}"), "https": format!("https://{secure_at}")});

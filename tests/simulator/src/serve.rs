@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::breakage;
 use crate::clock;
-use crate::faults::Kind;
+use crate::faults::{Fault, Kind};
 use crate::gates::Held;
 use crate::http::{Connection, Reply, Request};
 use crate::pages;
-use crate::world::World;
+use crate::world::{Seat, World};
 
 /// Whether the connection can serve another request.
 #[derive(PartialEq)]
@@ -23,8 +23,9 @@ pub enum Next {
 
 /// Serves one client of an app until either side ends the connection.
 pub async fn serve(world: Arc<World>, app: &'static str, mut connection: Connection) {
+    let Some(seat) = world.seat(app) else { return };
     while let Ok(Some(request)) = connection.next_request().await {
-        match serve_one(&world, app, &mut connection, &request).await {
+        match serve_one(&world, seat, &mut connection, &request).await {
             Ok(Next::Keep) if !request.wants_close => {}
             Ok(Next::Reset) => return,
             _ => break,
@@ -36,11 +37,12 @@ pub async fn serve(world: Arc<World>, app: &'static str, mut connection: Connect
 
 async fn serve_one(
     world: &World,
-    app: &'static str,
+    seat: &Seat,
     connection: &mut Connection,
     request: &Request,
 ) -> std::io::Result<Next> {
-    let traffic = world.traffic(app);
+    let (traffic, app) = (&seat.traffic, seat.entry.name);
+    let in_flight = traffic.begin();
     let n = traffic.log.lock().unwrap().begin(request);
     let config = traffic.config();
     if config.latency_ms > 0 {
@@ -52,32 +54,7 @@ async fn serve_one(
         }
     }
 
-    let listing = pages::listing_key(app, request);
-    let is_start = pages::starts_listing(app, request);
-    let earlier = traffic.last_pages.lock().unwrap().get(&listing).filter(|_| !is_start).cloned();
-    let fault = traffic.faults.lock().unwrap().decide(app, request, earlier.is_some());
-    if let Some(fault) = &fault {
-        let name = serde_json::to_value(fault.kind).ok().and_then(|v| v.as_str().map(str::to_string));
-        traffic.log.lock().unwrap().amend(n, |e| e.fault = name);
-    }
-
-    let replaced = fault.as_ref().and_then(|f| breakage::replacement(app, f));
-    let mut reply = match (replaced, &fault) {
-        (Some(reply), _) => Some(reply),
-        (None, Some(f)) if f.kind.repeats_a_page(app) => earlier,
-        (None, Some(f)) if f.kind == Kind::ResetBefore && !f.handled => None,
-        (None, Some(f)) if matches!(f.kind, Kind::Hang | Kind::EndlessHeaders | Kind::Bomb | Kind::Giant) => None,
-        _ => Some(world.answer(app, request)),
-    }
-    .unwrap_or_else(|| Reply::json(200, "{}"));
-    if let Some(fault) = &fault {
-        pages::alter(app, fault, request, &mut reply);
-    }
-    if reply.status == 200 && traffic.faults.lock().unwrap().repeats_pages(app) {
-        if let Some(key) = pages::sent_listing(app, request, &reply) {
-            traffic.last_pages.lock().unwrap().insert(key, reply.clone());
-        }
-    }
+    let (fault, mut reply) = make_reply(seat, request, n, in_flight.count);
     if !reply.headers.iter().any(|(n, _)| n == "Date") {
         reply = reply.with("Date", clock::http_date(clock::now_ms()));
     }
@@ -115,6 +92,45 @@ async fn serve_one(
     }
     connection.send(&reply, close, request.method == "HEAD").await?;
     Ok(Next::Keep)
+}
+
+/// The app's reply to a request and the fault it meets, before anything that concerns the bytes.
+fn make_reply(seat: &Seat, request: &Request, n: u64, in_flight: u64) -> (Option<Fault>, Reply) {
+    let traffic = &seat.traffic;
+    let (fault, earlier, replaced) = {
+        let app = seat.app();
+        let app = app.as_ref();
+        let is_start = app.starts_listing(request);
+        let earlier = traffic.last_pages.lock().unwrap().get(&app.listing_key(request)).filter(|_| !is_start).cloned();
+        let fault = traffic.faults.lock().unwrap().decide(app, request, earlier.is_some());
+        let earlier = earlier.filter(|_| fault.as_ref().is_some_and(|f| f.kind.repeats_a_page(app)));
+        let replaced = fault.as_ref().and_then(|f| breakage::replacement(app, request, f));
+        (fault, earlier, replaced)
+    };
+    if let Some(fault) = &fault {
+        let name = serde_json::to_value(fault.kind).ok().and_then(|v| v.as_str().map(str::to_string));
+        traffic.log.lock().unwrap().amend(n, |e| e.fault = name);
+    }
+    // The app does not see these at all.
+    let is_unseen = fault.as_ref().is_some_and(|f| match f.kind {
+        Kind::ResetBefore => !f.handled,
+        kind => matches!(kind, Kind::Hang | Kind::EndlessHeaders | Kind::Bomb | Kind::Giant),
+    });
+    let mut reply = match replaced.or(earlier) {
+        Some(reply) => reply,
+        None if is_unseen => Reply::json(200, "{}"),
+        None => seat.answer(request, in_flight),
+    };
+    let app = seat.app();
+    if let Some(fault) = &fault {
+        pages::alter(app.as_ref(), fault, request, &mut reply);
+    }
+    if reply.status == 200 && traffic.faults.lock().unwrap().repeats_pages(app.as_ref()) {
+        if let Some(key) = app.sent_listing(request, &reply) {
+            traffic.last_pages.lock().unwrap().insert(key, reply.clone());
+        }
+    }
+    (fault, reply)
 }
 
 fn compress(request: &Request, reply: &mut Reply) {

@@ -138,6 +138,11 @@ impl<R: Row> Table<R> {
         })
     }
 
+    /// The rows shown, in the order they first came.
+    pub fn iter_shown(&self) -> impl Iterator<Item = &Arc<R>> {
+        self.rows.iter().flatten()
+    }
+
     /// Slots of the rows shown, by id, from just after `after` on.
     pub fn slots_by_id(&self, after: Option<&str>) -> impl Iterator<Item = u32> + '_ {
         let from = match after {

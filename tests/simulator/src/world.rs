@@ -1,17 +1,17 @@
 //! Decides what exists: one world with its apps, and beside each app what happens to its traffic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
+use crate::app::{App, Call, Entry, APPS};
 use crate::clock;
 use crate::config::Config;
 use crate::faults::Faults;
 use crate::gates::Gates;
 use crate::http::{Reply, Request};
 use crate::log::Log;
-use crate::salesforce::Salesforce;
-use crate::stripe::Stripe;
 
 /// The requests of one app, whatever they ask.
 #[derive(Default)]
@@ -23,6 +23,20 @@ pub struct Traffic {
     config: RwLock<Arc<Config>>,
     bucket: Mutex<Option<(Instant, f64)>>,
     calls: Mutex<u64>,
+    in_flight: AtomicU64,
+}
+
+/// A request under way, until this is dropped.
+pub struct InFlight<'a> {
+    traffic: &'a Traffic,
+    /// How many there were when it began, itself included.
+    pub count: u64,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.traffic.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Traffic {
@@ -33,6 +47,10 @@ impl Traffic {
     pub fn set_config(&self, config: Config) {
         *self.config.write().unwrap() = Arc::new(config);
         *self.bucket.lock().unwrap() = None;
+    }
+
+    pub fn begin(&self) -> InFlight<'_> {
+        InFlight { traffic: self, count: self.in_flight.fetch_add(1, Ordering::SeqCst) + 1 }
     }
 
     /// Counts a call and gives how many there were: what `Sforce-Limit-Info` shows.
@@ -65,72 +83,76 @@ impl Traffic {
         over
     }
 
-    fn reset(&self) {
+    fn reset(&self, config: Config) {
         self.log.lock().unwrap().clear();
         self.faults.lock().unwrap().clear();
         self.last_pages.lock().unwrap().clear();
-        self.set_config(Config::default());
+        self.set_config(config);
         self.set_calls(0);
+    }
+}
+
+/// One app at its place in the world.
+pub struct Seat {
+    pub entry: &'static Entry,
+    pub traffic: Traffic,
+    app: Mutex<Box<dyn App>>,
+}
+
+impl Seat {
+    fn new(entry: &'static Entry, seed: u64) -> Seat {
+        let seat = Seat { entry, traffic: Traffic::default(), app: Mutex::new((entry.new)(seed)) };
+        seat.traffic.set_config(seat.first_config());
+        seat
+    }
+
+    fn first_config(&self) -> Config {
+        Config::new(self.app().knobs().as_object().cloned().unwrap_or_default())
+    }
+
+    /// A panic in an app must not end the tests that follow: they reset first.
+    pub fn app(&self) -> MutexGuard<'_, Box<dyn App>> {
+        self.app.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// What the app itself answers.
+    pub fn answer(&self, request: &Request, in_flight: u64) -> Reply {
+        let config = self.traffic.config();
+        let is_over_rate = self.traffic.is_over_rate(config.rate_per_second);
+        let mut app = self.app();
+        let calls = if app.counts(request) { self.traffic.count_call() } else { self.traffic.calls() };
+        app.answer(&Call { request, config: &config, is_over_rate, calls, in_flight, now_ms: clock::now_ms() })
     }
 }
 
 pub struct World {
     pub seed: u64,
     pub gates: Gates,
-    salesforce: Mutex<Salesforce>,
-    stripe: Mutex<Stripe>,
-    salesforce_traffic: Traffic,
-    stripe_traffic: Traffic,
+    seats: BTreeMap<&'static str, Seat>,
 }
 
 impl World {
     pub fn new(seed: u64) -> World {
-        World {
-            seed,
-            gates: Gates::default(),
-            salesforce: Mutex::new(Salesforce::new(seed)),
-            stripe: Mutex::new(Stripe::new(seed)),
-            salesforce_traffic: Traffic::default(),
-            stripe_traffic: Traffic::default(),
-        }
+        let seats = APPS.iter().map(|entry| (entry.name, Seat::new(entry, seed))).collect();
+        World { seed, gates: Gates::default(), seats }
     }
 
-    pub fn traffic(&self, app: &str) -> &Traffic {
-        if app == "salesforce" {
-            &self.salesforce_traffic
-        } else {
-            &self.stripe_traffic
-        }
+    pub fn seat(&self, name: &str) -> Option<&Seat> {
+        self.seats.get(name)
     }
 
-    pub fn salesforce(&self) -> MutexGuard<'_, Salesforce> {
-        self.salesforce.lock().unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    pub fn stripe(&self) -> MutexGuard<'_, Stripe> {
-        self.stripe.lock().unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    /// What the app itself answers.
-    pub fn answer(&self, app: &str, request: &Request) -> Reply {
-        let traffic = self.traffic(app);
-        let config = traffic.config();
-        let over_rate = traffic.is_over_rate(config.rate_per_second);
-        if app == "salesforce" {
-            let calls = if request.path.starts_with("/services/data") { traffic.count_call() } else { traffic.calls() };
-            self.salesforce().answer(request, &config, over_rate, calls)
-        } else {
-            self.stripe().answer(request, &config, over_rate)
-        }
+    /// The ids that apps other than this one lend to its seed.
+    pub fn lent_to(&self, name: &str) -> Vec<String> {
+        self.seats.values().filter(|seat| seat.entry.name != name).flat_map(|seat| seat.app().lends()).collect()
     }
 
     /// Everything back to empty.
     pub fn reset(&self) {
         self.gates.clear(None);
         clock::set_offset_seconds(0);
-        *self.salesforce() = Salesforce::new(self.seed);
-        *self.stripe() = Stripe::new(self.seed);
-        self.salesforce_traffic.reset();
-        self.stripe_traffic.reset();
+        for seat in self.seats.values() {
+            *seat.app() = (seat.entry.new)(self.seed);
+            seat.traffic.reset(seat.first_config());
+        }
     }
 }

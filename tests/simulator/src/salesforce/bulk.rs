@@ -136,7 +136,7 @@ impl Salesforce {
             line_end: if asked["lineEnding"] == "CRLF" { "\r\n" } else { "\n" },
             state: "UploadComplete",
             polls: 0,
-            failure: call.config.bulk_failure.clone(),
+            failure: call.config.text("bulk_failure").to_string(),
             created: clock::salesforce_instant(clock::now_ms()),
         };
         let info = self.job_info(call, &job).to_string();
@@ -181,7 +181,7 @@ impl Job {
             return;
         }
         self.polls += 1;
-        self.state = if self.polls < call.config.bulk_polls {
+        self.state = if i64::from(self.polls) < call.config.number("bulk_polls") {
             "InProgress"
         } else if self.failure.is_empty() {
             "JobComplete"
@@ -205,7 +205,10 @@ impl Job {
                 None => return refuse(400, "INVALIDLOCATOR", "The locator is invalid"),
             },
         };
-        let cap = if call.config.bulk_page_size > 0 { call.config.bulk_page_size } else { 250_000 };
+        let cap = match call.config.size("bulk_page_size") {
+            0 => 250_000,
+            cap => cap,
+        };
         let asked =
             call.request.param("maxRecords").and_then(|m| m.parse::<usize>().ok()).filter(|m| *m > 0).unwrap_or(cap);
         let end = (offset + asked.min(cap)).min(self.records.len());

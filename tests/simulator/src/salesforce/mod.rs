@@ -3,6 +3,7 @@
 //! Written from the REST API and Bulk API 2.0 guides. Every version `vNN.N` answers alike.
 
 mod bulk;
+mod control;
 mod describe;
 mod edit;
 mod eval;
@@ -18,21 +19,23 @@ use std::collections::HashMap;
 
 use serde_json::{json, Value};
 
+use crate::app::App;
 use crate::clock;
 use crate::config::Config;
 use crate::http::{Reply, Request};
 use crate::store::Row;
-pub use edit::Manner;
-pub use seed::{Options as SeedOptions, ANCHOR_S};
-
 use oauth::{Credential, Tokens};
 use schema::Object;
 
-pub struct Salesforce {
+pub fn new(seed: u64) -> Box<dyn App> {
+    Box::new(Salesforce::new(seed))
+}
+
+struct Salesforce {
     seed: u64,
-    pub objects: Vec<Object>,
+    objects: Vec<Object>,
     by_name: HashMap<String, usize>,
-    pub tokens: Tokens,
+    tokens: Tokens,
     cursors: query::Cursors,
     jobs: bulk::Jobs,
 }
@@ -85,16 +88,16 @@ impl Salesforce {
     fn visible(&self, name: &str, config: &Config) -> Option<usize> {
         let at = self.place(name)?;
         let object = &self.objects[at];
-        let exists = object.is_accessible && (!object.is_tag || config.tags);
+        let exists = object.is_accessible && (!object.is_tag || config.flag("tags"));
         (exists && object.name.eq_ignore_ascii_case(name)).then_some(at)
     }
 
     fn is_denied(&self, object: &Object, config: &Config) -> bool {
-        config.denied.iter().any(|d| d.eq_ignore_ascii_case(&object.name) || d.eq_ignore_ascii_case(&object.collection))
+        config.denies(&[&object.name, &object.collection])
     }
 
-    pub fn answer(&mut self, request: &Request, config: &Config, over_rate: bool, calls: u64) -> Reply {
-        if request.path.len() + request.query.len() + 1 > config.uri_limit {
+    fn play(&mut self, request: &Request, config: &Config, over_rate: bool, calls: u64) -> Reply {
+        if request.path.len() + request.query.len() + 1 > config.size("uri_limit") {
             return Reply::empty(414)
                 .with("Content-Type", "text/html;charset=iso-8859-1")
                 .html("<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>");
@@ -118,7 +121,7 @@ impl Salesforce {
         let call = Call { request, config, version };
         let mut reply = self.answer_data(&call, resource, credential, over_rate, calls);
         reply.credential = credential.label();
-        let quota = if config.daily_quota > 0 { config.daily_quota } else { 100_000 };
+        let quota = shown_quota(config);
         reply.with("Sforce-Limit-Info", format!("api-usage={calls}/{quota}"))
     }
 
@@ -133,7 +136,7 @@ impl Salesforce {
         if credential != Credential::Valid {
             return refuse(401, "INVALID_SESSION_ID", "Session expired or invalid").with("WWW-Authenticate", "Token");
         }
-        if call.config.daily_quota > 0 && calls > call.config.daily_quota {
+        if (1..calls).contains(&daily_quota(call.config)) {
             return refuse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
         }
         if over_rate {
@@ -178,7 +181,7 @@ impl Salesforce {
     }
 
     fn list_objects(&self, call: &Call<'_>) -> Reply {
-        let seen = self.objects.iter().filter(|o| o.is_accessible && (!o.is_tag || call.config.tags));
+        let seen = self.objects.iter().filter(|o| o.is_accessible && (!o.is_tag || call.config.flag("tags")));
         let objects: Vec<Value> = seen.map(|o| Value::Object(describe::object_summary(o, call.version))).collect();
         Reply::json(200, json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects}).to_string())
     }
@@ -273,20 +276,21 @@ impl Salesforce {
         text
     }
 
-    /// The ids of the accounts there truly are: customers of the other app may belong to them.
-    pub fn account_ids(&self) -> Vec<String> {
-        let accounts = self.place("Account").map(|at| &self.objects[at].table);
-        accounts
-            .into_iter()
-            .flat_map(|t| t.iter_latest())
-            .filter(|r| !r.is_deleted)
-            .map(|r| r.id().to_string())
-            .collect()
-    }
-
     /// Forgets all query cursors, as the app does when they are old.
     pub fn drop_cursors(&mut self) {
         self.cursors = query::Cursors::default();
+    }
+}
+
+/// Calls a day; 0 is no limit.
+fn daily_quota(config: &Config) -> u64 {
+    config.size("daily_quota") as u64
+}
+
+fn shown_quota(config: &Config) -> u64 {
+    match daily_quota(config) {
+        0 => 100_000,
+        quota => quota,
     }
 }
 
@@ -313,7 +317,7 @@ fn resources(version: &str) -> String {
 }
 
 fn limits(config: &Config, calls: u64) -> String {
-    let max = if config.daily_quota > 0 { config.daily_quota } else { 100_000 };
+    let max = shown_quota(config);
     json!({
         "DailyApiRequests": {"Max": max, "Remaining": max.saturating_sub(calls)},
         "DailyBulkApiBatches": {"Max": 15_000, "Remaining": 15_000},

@@ -63,7 +63,7 @@ impl Tokens {
         let Some(token) = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("OAuth ")) else {
             return Credential::Wrong;
         };
-        if !config.session_id.is_empty() && token == config.session_id {
+        if !config.text("session_id").is_empty() && token == config.text("session_id") {
             return Credential::Valid;
         }
         match self.access.get(token) {
@@ -76,7 +76,8 @@ impl Tokens {
     /// A new access token.
     pub fn mint(&mut self, config: &Config) -> String {
         let token = format!("00D5g0000008SimEAE!AQ{}.{}", self.chance.letters(30), self.chance.letters(60));
-        self.access.insert(token.clone(), clock::real_ms() + config.token_lifetime_seconds.saturating_mul(1000));
+        self.access
+            .insert(token.clone(), clock::real_ms() + config.number("token_lifetime_seconds").saturating_mul(1000));
         self.granted += 1;
         token
     }
@@ -99,7 +100,7 @@ impl Tokens {
     }
 
     pub fn current_refresh_token(&self, config: &Config) -> String {
-        self.rotated.clone().unwrap_or_else(|| config.refresh_token.clone())
+        self.rotated.clone().unwrap_or_else(|| config.text("refresh_token").to_string())
     }
 
     /// Answers `POST /services/oauth2/token`.
@@ -112,10 +113,10 @@ impl Tokens {
         let get = |name: &str| form.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
         let grant = get("grant_type");
         if grant != JWT_BEARER {
-            if get("client_id") != config.client_id {
+            if get("client_id") != config.text("client_id") {
                 return refuse("invalid_client_id", "client identifier invalid");
             }
-            if get("client_secret") != config.client_secret {
+            if get("client_secret") != config.text("client_secret") {
                 return refuse("invalid_client", "invalid client credentials");
             }
         }
@@ -129,14 +130,16 @@ impl Tokens {
                 Err(e) => Err(e),
             },
             "client_credentials" => Ok(()),
-            "password" if get("username") == config.username && get("password") == config.password => Ok(()),
+            "password" if get("username") == config.text("username") && get("password") == config.text("password") => {
+                Ok(())
+            }
             "password" => Err(("invalid_grant", "authentication failure".to_string())),
             JWT_BEARER => check_assertion(get("assertion"), config).map_err(|e| ("invalid_grant", e)),
             "" => Err(("invalid_request", "grant_type is required".to_string())),
             _ => Err(("unsupported_grant_type", "grant type not supported".to_string())),
         };
         let outcome = outcome.and_then(|()| {
-            if config.user_inactive {
+            if config.flag("user_inactive") {
                 Err(("inactive_user", "user is inactive".to_string()))
             } else {
                 Ok(())
@@ -148,7 +151,7 @@ impl Tokens {
         let access_token = self.mint(config);
         let id = format!("{}/id/00D5g0000008SimEAE/0055g0000000001AAA", request.origin());
         let issued_at = clock::now_ms().to_string();
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, config.client_secret.as_bytes());
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, config.text("client_secret").as_bytes());
         let signature = STANDARD.encode(ring::hmac::sign(&key, format!("{id}{issued_at}").as_bytes()));
         let mut answer = json!({
             "access_token": access_token, "instance_url": request.origin(), "id": id, "token_type": "Bearer",
@@ -169,7 +172,7 @@ impl Tokens {
         if self.family_is_dead || token != self.current_refresh_token(config) {
             return Err(expired());
         }
-        if !config.rotate_refresh_tokens {
+        if !config.flag("rotate_refresh_tokens") {
             return Ok(None);
         }
         let new = format!("5Aep861{}", self.chance.letters(40));
@@ -211,15 +214,15 @@ fn check_assertion(assertion: &str, config: &Config) -> Result<(), String> {
     if head["alg"] != "RS256" {
         return Err("algorithm not supported".into());
     }
-    let key = rsa_key(&config.jwt_public_key_pem).ok_or("no public key is configured for this client")?;
+    let key = rsa_key(config.text("jwt_public_key_pem")).ok_or("no public key is configured for this client")?;
     let signature = URL_SAFE_NO_PAD.decode(signature.trim_end_matches('=')).map_err(|_| invalid())?;
     ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, key)
         .verify(format!("{header}.{claims}").as_bytes(), &signature)
         .map_err(|_| invalid())?;
-    if body["iss"] != config.client_id.as_str() {
+    if body["iss"] != config.text("client_id") {
         return Err("client identifier invalid".into());
     }
-    if body["sub"] != config.username.as_str() {
+    if body["sub"] != config.text("username") {
         return Err("user hasn't approved this consumer".into());
     }
     let audience = body["aud"].as_str().unwrap_or("");

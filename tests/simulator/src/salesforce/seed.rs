@@ -12,8 +12,6 @@ use crate::chance::Chance;
 use crate::clock;
 use crate::names;
 
-/// 2026-01-01: where seeded stamps end unless the request says `until`.
-pub const ANCHOR_S: i64 = 1_767_225_600;
 const SPAN_DAYS: i64 = 5 * 365;
 /// Records in a row that share a stamp.
 const TIE: u64 = 25;

@@ -133,13 +133,13 @@ impl Account {
     ) {
         self.version += 1;
         let id = format!("evt_1Sim{:010}{}", self.version, self.chance.letters(10));
-        let mut data = json!({"object": in_version(object, &config.event_api_version)});
+        let mut data = json!({"object": in_version(object, config.text("event_api_version"))});
         if !previous.is_empty() {
             data["previous_attributes"] = Value::Object(previous);
         }
         let request = format!("req_{}", self.chance.letters(14));
         let event = json!({
-            "id": id, "object": "event", "api_version": config.event_api_version, "created": at_s, "data": data, "livemode": false,
+            "id": id, "object": "event", "api_version": config.text("event_api_version"), "created": at_s, "data": data, "livemode": false,
             "pending_webhooks": 0, "request": {"id": request, "idempotency_key": null}, "type": kind,
         });
         let thing = self.thing(EVENTS, &event, None);

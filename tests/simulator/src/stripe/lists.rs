@@ -192,7 +192,7 @@ impl Account {
             ask.ids.push("-".into());
         }
         if kind_at == EVENTS {
-            ask.from = ask.from.max(clock::now_ms() / 1000 - config.event_retention_days * 86_400);
+            ask.from = ask.from.max(clock::now_ms() / 1000 - config.number("event_retention_days") * 86_400);
         }
         let (mut things, has_more) = match self.page(kind_at, &ask) {
             Ok(page) => page,
@@ -289,7 +289,8 @@ impl Account {
         let Some(thing) = self.tables[kind_at].get(id).filter(|t| !t.is_gone) else {
             return missing(404, kind.object, id, param);
         };
-        if kind_at == EVENTS && thing.created < clock::now_ms() / 1000 - config.event_retention_days * 86_400 {
+        if kind_at == EVENTS && thing.created < clock::now_ms() / 1000 - config.number("event_retention_days") * 86_400
+        {
             return missing(404, kind.object, id, "id");
         }
         if thing.is_deleted {

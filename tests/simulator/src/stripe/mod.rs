@@ -2,6 +2,7 @@
 //!
 //! Written from the API reference of version 2024-06-20. Each account has data of its own; `Stripe-Account` chooses one.
 
+mod control;
 mod edit;
 mod events;
 mod kinds;
@@ -13,15 +14,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{json, Value};
 
+use crate::app::App;
 use crate::chance::Chance;
 use crate::clock;
 use crate::config::Config;
 use crate::http::{Reply, Request};
 use crate::store::{Row, Table};
 use kinds::{Kind, KINDS};
-
-pub use edit::Manner;
-pub use seed::Options as SeedOptions;
 
 /// The account a key belongs to.
 pub const OWN_ACCOUNT: &str = "acct_1SimulatedOwner";
@@ -89,7 +88,11 @@ impl Account {
     }
 }
 
-pub struct Stripe {
+pub fn new(seed: u64) -> Box<dyn App> {
+    Box::new(Stripe::new(seed))
+}
+
+struct Stripe {
     seed: u64,
     accounts: BTreeMap<String, Account>,
     requests: u64,
@@ -130,7 +133,7 @@ impl Stripe {
         self.accounts.entry(id.to_string()).or_insert_with(|| Account::new(id, seed))
     }
 
-    pub fn answer(&mut self, request: &Request, config: &Config, over_rate: bool) -> Reply {
+    fn play(&mut self, request: &Request, config: &Config, over_rate: bool) -> Reply {
         self.requests += 1;
         let number = self.requests;
         let (credential, refusal) = check_key(request, config);
@@ -148,7 +151,7 @@ impl Stripe {
         if let Some(account) = request.header("stripe-account") {
             reply = reply.with("Stripe-Account", account);
         }
-        let version = request.header("stripe-version").unwrap_or(&config.api_version);
+        let version = request.header("stripe-version").unwrap_or(config.text("api_version"));
         reply
             .with("Content-Type", "application/json")
             .with("Request-Id", format!("req_{number:014}"))
@@ -283,7 +286,7 @@ fn check_key(request: &Request, config: &Config) -> (&'static str, Option<Reply>
         }
         _ => String::new(),
     };
-    if key == config.api_key {
+    if key == config.text("api_key") {
         return ("valid", None);
     }
     let shown: String = key.chars().take(8).collect();

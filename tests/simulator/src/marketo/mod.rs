@@ -1,0 +1,7 @@
+//! Plays Marketo: still to be written.
+
+use crate::app::{App, Unwritten};
+
+pub fn new(_seed: u64) -> Box<dyn App> {
+    Box::new(Unwritten("marketo"))
+}
