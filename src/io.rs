@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Bytes of pages that may wait to be written before the reader pauses.
+/// Bytes of pages that may wait to be written before their readers pause, all together.
 pub const READ_AHEAD_BYTES: usize = 8 << 20;
 /// How long a backend that exits waits for its thread.
 const STOP_PATIENCE: Duration = Duration::from_millis(100);
@@ -129,15 +129,16 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Starts `work`. `lazy` readers make a call only when [`Reading::want_more`] allows it.
-    pub fn start<F>(lazy: bool, work: F) -> Result<Self, SyncError>
+    /// Starts `work`, which pauses while so many bytes of its pages wait. With 0 it makes a call only when
+    /// [`Reading::want_more`] allows it.
+    pub fn start<F>(read_ahead_bytes: usize, work: F) -> Result<Self, SyncError>
     where
         F: FnOnce(ClientPool, Sink) -> LocalBoxFuture<'static, Result<ReadEnd, SyncError>> + Send + 'static,
     {
         let thread = thread()?;
         let event = thread.event.clone();
         let wake = Box::new(move || notify(&event));
-        let channel = Channel::new(if lazy { 0 } else { READ_AHEAD_BYTES }, wake);
+        let channel = Channel::new(read_ahead_bytes, wake);
         let sink = Sink::new(channel.clone());
         let id = NEXT_TASK.fetch_add(1, Ordering::Relaxed);
         let run: Work = Box::new(move |pool| {

@@ -7,7 +7,7 @@
 use crate::catalog::{self, Mapping, Server};
 use crate::error::SyncError;
 use crate::http::{oauth, AccessToken, Stats};
-use crate::io::Reading;
+use crate::io::{Reading, READ_AHEAD_BYTES};
 use crate::refresh::state::{self, Outcome, Stop};
 use crate::refresh::{context::pump, lock};
 use crate::report::{fail, Report};
@@ -246,7 +246,7 @@ fn exchange(server: &Server, user: pg_sys::Oid, mapping: Mapping) -> Result<Answ
     let account = catalog::account(server, &with_successor, None);
     let slot: Arc<Mutex<Option<AccessToken>>> = Arc::default();
     let filled = slot.clone();
-    let reading = Reading::start(false, move |pool, _sink| {
+    let reading = Reading::start(READ_AHEAD_BYTES, move |pool, _sink| {
         Box::pin(async move {
             let token = oauth::exchange(&account, &pool, &Stats::default()).await?;
             if let Ok(mut slot) = filled.lock() {

@@ -306,7 +306,7 @@ impl State {
         }
         let account = account(server, &mapping)?;
         let request = ReadRequest { outputs: vec![self.output.clone()], mode: Mode::Scan(scan) };
-        let reading = start(account, self.stats.clone(), request, true).map_err(|e| self.failed(&e))?;
+        let reading = start(account, self.stats.clone(), request, 0).map_err(|e| self.failed(&e))?;
         self.reading = Some(reading);
         Ok(())
     }

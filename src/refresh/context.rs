@@ -6,7 +6,7 @@ use crate::error::SyncError;
 use crate::extract::sink::Event;
 use crate::extract::{rest, salesforce, ReadEnd, ReadRequest};
 use crate::http::{AccessToken, Account, ApiClient, Stats};
-use crate::io::Reading;
+use crate::io::{Reading, READ_AHEAD_BYTES};
 use crate::manifest::{Auth, Protocol};
 use crate::report::{fail, Report};
 use crate::worker;
@@ -94,7 +94,7 @@ where
     let slot: Arc<Mutex<Option<T>>> = Arc::default();
     let filled = slot.clone();
     let stats = stats.clone();
-    let reading = Reading::start(false, move |pool, sink| {
+    let reading = Reading::start(READ_AHEAD_BYTES, move |pool, sink| {
         Box::pin(async move {
             let api = ApiClient::new(account, stats, Arc::new(sink), &pool)?;
             let value = work(api).await?;
@@ -109,9 +109,14 @@ where
     value.ok_or_else(|| SyncError::internal("the reader gave nothing"))
 }
 
-/// Starts the reader of a request.
-pub fn start(account: Account, stats: Arc<Stats>, request: ReadRequest, lazy: bool) -> Result<Reading, SyncError> {
-    Reading::start(lazy, move |pool, sink| {
+/// Starts the reader of a request; see [`Reading::start`].
+pub fn start(
+    account: Account,
+    stats: Arc<Stats>,
+    request: ReadRequest,
+    read_ahead_bytes: usize,
+) -> Result<Reading, SyncError> {
+    Reading::start(read_ahead_bytes, move |pool, sink| {
         Box::pin(async move {
             let protocol = account.source.protocol;
             let api = ApiClient::new(account, stats, Arc::new(sink.clone()), &pool)?;

@@ -33,6 +33,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// So many bytes of pages that wait are stored together.
 const TOGETHER_BYTES: usize = 2 << 20;
 
+/// So many streams are read at once; each has its share of the memory.
+const STREAMS: usize = 8;
+
 /// What a run is asked to do.
 pub struct Order<'a> {
     pub server: &'a str,
@@ -193,13 +196,15 @@ impl Run {
     pub(super) fn read(&mut self) -> Result<(), Report> {
         let mut waiting: Requests = self.requests((0..self.jobs.len()).collect());
         let mut streams: Vec<Stream> = Vec::new();
-        let most = options::policy(&self.context.server.options, true).max_concurrency.max(1) as usize;
+        let at_once = options::policy(&self.context.server.options, true).max_concurrency as usize;
+        let most = at_once.clamp(1, STREAMS);
+        let read_ahead = io::READ_AHEAD_BYTES / waiting.len().clamp(1, most);
         loop {
             while self.stopped_by.is_none() && streams.len() < most {
                 let Some((jobs, request)) = waiting.pop_front() else { break };
                 let stats = Arc::new(Stats::default());
                 let account = self.context.account()?;
-                match start(account, stats.clone(), request, false) {
+                match start(account, stats.clone(), request, read_ahead) {
                     Ok(reading) => streams.push(Stream { reading, jobs, stats, done: false }),
                     Err(error) => self.end_badly(&jobs, &error)?,
                 }
