@@ -49,6 +49,7 @@ impl Run {
                 // What an interrupted listing read before its interruption may have changed since: one look at the changes
                 // makes this run end as up to date as any other.
                 job.is_catching_up = true;
+                job.position = None;
                 job.writer.expect_new(false);
                 job.output.checkpoint = Some(checkpoint.clone());
                 job.notes.extend(end.notes.iter().cloned());

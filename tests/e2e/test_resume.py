@@ -59,6 +59,42 @@ def test_a_crash_half_way_loses_and_doubles_nothing(how, own_cluster, sim, apps)
     apps.assert_like_ledger(again, "stripe", "customers")
 
 
+@pytest.mark.proves("D1", "D2", "K01", "K02")
+@pytest.mark.parametrize("how", ["kill -9", "immediate shutdown", "cancel"])
+def test_a_load_in_slices_fetches_again_at_most_a_page_of_each(how, own_cluster, sim, apps):
+    server = own_cluster()
+    session = Session(server.connect("test"))
+    sim.seed("stripe", customers=6000)
+    apps.connect(session, "stripe", ["customers"], requests_per_second="0", max_concurrency="8")
+    with sim.gate("stripe", path_prefix="/v1/customers", skip=30) as gate:
+        run = session.background(SYNC)
+        gate.wait(2)
+        look = Session(server.connect("test"))
+        poll(lambda: look.value("SELECT count(*) FROM stripe.customers") >= 2500, "what was answered is stored")
+        if how == "immediate shutdown":
+            server.stop_immediate()
+            run.finish()
+            server.start()
+        elif how == "kill -9":
+            server.kill_backend(session.pid)
+            run.finish()
+        else:
+            look.rows("SELECT pg_cancel_backend(%s)", session.pid)
+            run.finish()
+            assert run.error.sqlstate == "57014"
+    again = Session(server.connect("test"))
+    stored, slices = again.row(
+        "SELECT (SELECT count(*) FROM stripe.customers), jsonb_array_length(position -> 'slices') "
+        "FROM cloudsync.collection_state WHERE server = 'stripe' AND collection = 'customers'"
+    )
+    assert 2500 <= stored < 6000 and slices > 1, "it was interrupted in the middle, with several slices open"
+    again.rows(SYNC)
+    second = again.row("SELECT * FROM cloudsync.runs WHERE server = 'stripe' AND status = 'ok'")
+    assert (second.mode, second.inserted) == ("resumed", 6000 - stored)
+    assert second.fetched - second.inserted <= 100 * slices, "what was stored is not fetched again"
+    apps.assert_like_ledger(again, "stripe", "customers")
+
+
 @pytest.mark.proves("D1", "D2", "D3", "K01")
 @pytest.mark.slow
 def test_crashes_at_random_points_leave_no_difference(own_cluster, sim, apps):
