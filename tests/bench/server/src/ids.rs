@@ -94,7 +94,7 @@ mod tests {
     fn an_id_leads_back_to_its_place_and_no_two_are_alike() {
         for style in [CUSTOMER, CHARGE, EVENT] {
             let mut seen = HashSet::new();
-            for place in (0..200_000).chain([999_999, 5_000_000]) {
+            for place in (0..20_000).chain([999_999, 5_000_000]) {
                 let id = style.id(place, created(place));
                 assert_eq!(style.place(&id), Some(place), "{id}");
                 assert!(seen.insert(id));
