@@ -1,7 +1,7 @@
 //! Reads what the user configured: servers, credentials, foreign tables and their columns.
 
 use crate::extract::{Described, OutColumn, Output, Target};
-use crate::http::{AccessToken, Account};
+use crate::http::{AccessToken, Account, SharedPace};
 use crate::manifest::{field_path, load, naming, Collection, Deletes, Format, Protocol, Source};
 use crate::options;
 use crate::report::{fail, unknown_server, Report};
@@ -10,7 +10,9 @@ use crate::spi;
 use crate::value;
 use pgrx::{pg_sys, IntoDatum, PgSqlErrorCode as Code};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Columns that the engine keeps in every local table.
@@ -119,9 +121,7 @@ fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<
         }
     }
     if let Some(pace) = pace {
-        let rate = source.rate.get_or_insert_with(Default::default);
-        rate.calls = (pace > 0).then_some(pace as u32);
-        rate.per_seconds = (pace > 0).then_some(1);
+        source.rate = Some(source.rate.take().unwrap_or_default().paced_at(pace as u32));
     }
     Arc::new(source)
 }
@@ -217,6 +217,7 @@ pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -
     if let Some(connections) = server.source.rate.as_ref().map(|r| r.connections).filter(|n| *n > 0) {
         policy.max_concurrency = policy.max_concurrency.min(connections);
     }
+    policy.pace = Some(shared_pace(server));
     Account {
         server: server.name.clone(),
         source: server.source.clone(),
@@ -224,6 +225,18 @@ pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -
         credentials: mapping.credentials.clone(),
         policy,
         token,
+    }
+}
+
+/// Where all sessions keep the pace of a server. PostgreSQL has `pg_stat_tmp` for files of extensions that no backup
+/// holds and no restart needs.
+fn shared_pace(server: &Server) -> SharedPace {
+    // SAFETY: both are set before a backend runs its first statement and stay; the path is zero-terminated.
+    let (folder, database) = unsafe { (CStr::from_ptr(pg_sys::DataDir), pg_sys::MyDatabaseId) };
+    let folder = Path::new(OsStr::from_bytes(folder.to_bytes()));
+    SharedPace {
+        file: folder.join("pg_stat_tmp/cloudsync_pace"),
+        account: format!("{}/{}", database.to_u32(), server.oid.to_u32()),
     }
 }
 

@@ -104,6 +104,13 @@ pub fn call_url(account: &Account, base: &str, request: &Request) -> Result<Url,
     Ok(url)
 }
 
+/// The path of a call below the base address, as a source file writes paths.
+pub fn path_below(base: &str, url: &Url) -> String {
+    let of_base = Url::parse(base).map(|base| base.path().trim_end_matches('/').to_string()).unwrap_or_default();
+    let path = url.path();
+    path.strip_prefix(&of_base).filter(|rest| rest.starts_with('/')).unwrap_or(path).to_string()
+}
+
 /// Paths of source files may hold `{api_version}` and other settings.
 fn fill_target(account: &Account, target: &str) -> Result<String, SyncError> {
     if !target.contains('{') {

@@ -47,7 +47,8 @@ enum Miss {
     Again {
         error: SyncError,
         asked: Option<Duration>,
-        limited: bool,
+        /// The path of the call, when the app counts too many of its kind.
+        limited: Option<String>,
     },
     /// The token was refused.
     Token {
@@ -105,8 +106,8 @@ impl ApiClient {
                     let Some(wait) = wait_before(&schedule, attempt, asked, roll()) else {
                         return Err(with_tries(error, attempt + 1));
                     };
-                    if limited {
-                        self.inner.limiter.be_quiet(wait);
+                    if let Some(path) = limited {
+                        self.inner.limiter.be_quiet(&path, wait).await;
                     }
                     tokio::time::sleep(wait).await;
                     self.count_wait(wait);
@@ -154,42 +155,46 @@ impl ApiClient {
         let account = &inner.account;
         self.check_quota().map_err(Miss::Final)?;
         let token = self.fresh_token().await.map_err(Miss::Final)?;
-        let built = self.build(request, token.as_ref()).map_err(Miss::Final)?;
+        let (built, path) = self.build(request, token.as_ref()).map_err(Miss::Final)?;
 
         let queued = Instant::now();
-        let slot = inner.limiter.slot().await;
+        let turn = inner.limiter.turn(&path).await.map_err(|wait| Miss::Final(quiet_for(wait)))?;
         self.count_wait(queued.elapsed());
         let scrubber = Scrubber::new(account, token.as_ref());
         let raw = transport::send(&inner.http, &account.policy, &inner.stats, &scrubber, built).await;
-        drop(slot);
+        drop(turn);
 
         let raw = raw.map_err(|broken| match broken {
             Broken::Final(error) => Miss::Final(error),
-            Broken::NotSent(error) | Broken::Lost(error) => Miss::Again { error, asked: None, limited: false },
+            Broken::NotSent(error) | Broken::Lost(error) => Miss::Again { error, asked: None, limited: None },
         })?;
-        self.note_allowance(&raw.headers);
+        self.note_allowance(&path, &raw.headers).await;
         if request.accept.contains(&raw.status) {
             return Ok(reply(raw));
         }
         let Some(means) = verdict::meaning(&account.source, raw.status, &raw.body) else {
             return Ok(reply(raw));
         };
-        Err(self.miss(means, request, raw, token, &scrubber))
+        Err(self.miss(means, request, path, raw, token, &scrubber))
     }
 
     fn miss(
         &self,
         means: Meaning,
         request: &Request,
+        path: String,
         raw: Raw,
         token: Option<AccessToken>,
         scrubber: &Scrubber,
     ) -> Miss {
         let account = &self.inner.account;
         let our_now = SystemTime::now();
-        let app_now =
-            date_us(&raw.headers).and_then(|us| Some(UNIX_EPOCH + Duration::from_micros(us.try_into().ok()?)));
-        let asked = raw.headers.get(RETRY_AFTER).and_then(|v| parse_retry_after(v.to_str().ok()?, app_now, our_now));
+        let app_now = app_now(&raw.headers);
+        let retry_after =
+            raw.headers.get(RETRY_AFTER).and_then(|v| parse_retry_after(v.to_str().ok()?, app_now, our_now));
+        let is_limited = means == Meaning::RateLimited;
+        let renewed = || is_limited.then(|| self.inner.limiter.renewed_in(&path, &raw.headers, app_now)).flatten();
+        let asked = retry_after.or_else(renewed);
         let error = verdict::error_of(
             means,
             Failure {
@@ -201,8 +206,8 @@ impl ApiClient {
             },
         );
         match means {
-            Meaning::Retry => Miss::Again { error, asked, limited: false },
-            Meaning::RateLimited => Miss::Again { error, asked, limited: true },
+            Meaning::Retry => Miss::Again { error, asked, limited: None },
+            Meaning::RateLimited => Miss::Again { error, asked, limited: Some(path) },
             Meaning::TokenExpired if matches!(account.source.auth, Auth::Oauth2 { .. }) => {
                 Miss::Token { error, stale: token }
             }
@@ -219,11 +224,12 @@ impl ApiClient {
         if for_people || whole {
             Miss::Final(error)
         } else {
-            Miss::Again { error, asked: None, limited: false }
+            Miss::Again { error, asked: None, limited: None }
         }
     }
 
-    fn build(&self, request: &Request, token: Option<&AccessToken>) -> Result<reqwest::Request, SyncError> {
+    /// The request to send, and its path below the base address.
+    fn build(&self, request: &Request, token: Option<&AccessToken>) -> Result<(reqwest::Request, String), SyncError> {
         let account = &self.inner.account;
         let base = address::base_url(account, token)?;
         let url = address::call_url(account, &base, request)?;
@@ -233,6 +239,7 @@ impl ApiClient {
             (other, _) => reqwest::Method::from_bytes(other.as_bytes())
                 .map_err(|_| SyncError::internal(format!("\"{other}\" is not a method")))?,
         };
+        let path = address::path_below(&base, &url);
         let mut built = reqwest::Request::new(method, url);
         *built.headers_mut() = address::call_headers(account, token, request)?;
         if let Some(body) = &request.json_body {
@@ -240,7 +247,7 @@ impl ApiClient {
             built.headers_mut().insert(CONTENT_TYPE, json);
             *built.body_mut() = Some(body.to_string().into());
         }
-        Ok(built)
+        Ok((built, path))
     }
 
     /// The access token to use, renewed first when it is missing or about to end; `None` for static credentials.
@@ -270,16 +277,14 @@ impl ApiClient {
     }
 
     /// Keeps what the app tells of its allowance.
-    fn note_allowance(&self, headers: &HeaderMap) {
+    async fn note_allowance(&self, path: &str, headers: &HeaderMap) {
         let Some(rate) = &self.inner.account.source.rate else { return };
-        let text = |name: &Option<String>| headers.get(name.as_deref()?)?.to_str().ok();
-        if let Some((used, limit)) = text(&rate.usage_header).and_then(parse_usage) {
+        let usage = rate.usage_header.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
+        if let Some((used, limit)) = usage.and_then(parse_usage) {
             self.inner.stats.quota_used.store(used, Relaxed);
             self.inner.stats.quota_limit.store(limit, Relaxed);
         }
-        if let Some(remaining) = text(&rate.remaining_header).and_then(|t| t.trim().parse().ok()) {
-            self.inner.limiter.left(remaining);
-        }
+        self.inner.limiter.note(path, headers, app_now(headers)).await;
     }
 
     /// Refuses the next call when the day's quota is used up to the share kept free for others.
@@ -313,6 +318,17 @@ fn with_tries(error: SyncError, spent: u32) -> SyncError {
 fn reply(raw: Raw) -> Reply {
     let date_us = date_us(&raw.headers);
     Reply { status: raw.status, headers: raw.headers, body: raw.body, date_us, elapsed: raw.elapsed }
+}
+
+/// The error for a call that is not made, because the app told before that it will take none for so long.
+fn quiet_for(wait: Duration) -> SyncError {
+    let detail = "the app takes no calls until its allowance is renewed".to_string();
+    SyncError::RateLimited { until: SystemTime::now().checked_add(wait), detail }
+}
+
+/// The app's own clock.
+fn app_now(headers: &HeaderMap) -> Option<SystemTime> {
+    Some(UNIX_EPOCH + Duration::from_micros(date_us(headers)?.try_into().ok()?))
 }
 
 fn date_us(headers: &HeaderMap) -> Option<i64> {

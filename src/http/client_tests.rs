@@ -392,3 +392,105 @@ fn usage_headers() {
     }
     assert_eq!(Policy::default().tries, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn headers_of_the_allowance_are_heeded() {
+    let rate = value!({"rate": {"remaining_header": "X-Left", "reset_header": "X-Reset", "reset_format": "unix",
+        "groups": [{"name": "export", "match": "/export", "remaining_header": "X-Export-Left", "connections": 9}]}});
+    let reset = |seconds: u64| ("X-Reset", (1_700_000_000 + seconds).to_string());
+    let date = || ("Date", "Tue, 14 Nov 2023 22:13:20 GMT".to_string());
+    // (headers of the first reply, wait before the second)
+    for (headers, want) in [
+        (vec![date(), ("X-Left", "0".to_string()), reset(40)], 40.0..41.0),
+        (vec![date(), ("X-Left", "10".to_string()), reset(40)], 3.9..4.1),
+        (vec![date(), ("X-Left", "5000".to_string()), reset(40)], 0.0..0.1),
+        (vec![date(), ("X-Export-Left", "0".to_string()), reset(40)], 0.0..0.1),
+    ] {
+        let server = Server::start(move |_| Act::Reply(200, headers.clone(), b"{}".to_vec())).await;
+        let api = client(account(source(rate.clone()), &format!("{}/api/v2", server.url)));
+        api.call(get("/users")).await.unwrap();
+        // What is left is spread over the steps between calls.
+        let paced = if want.start > 1.0 && want.end < 10.0 { 2 } else { 1 };
+        let mut waited = 0.0;
+        for _ in 0..paced {
+            let started = Instant::now();
+            api.call(get("/users")).await.unwrap();
+            waited = started.elapsed().as_secs_f64();
+        }
+        assert!(want.contains(&waited), "{waited} instead of {want:?}");
+        let started = Instant::now();
+        api.call(get("/export/1")).await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(1), "a group is not held up by the rest");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_waits_for_the_renewal_that_a_header_tells() {
+    let mut calls = 0;
+    let server = Server::start(move |_| {
+        calls += 1;
+        match calls {
+            1 => Act::Reply(429, vec![("X-Reset", "12".into())], b"{}".to_vec()),
+            _ => json("{}"),
+        }
+    })
+    .await;
+    let api = client(account(source(value!({"rate": {"reset_header": "X-Reset"}})), &server.url));
+    let started = Instant::now();
+    api.call(get("/")).await.unwrap();
+    assert!((12..13).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn no_call_is_made_while_the_app_will_take_none_for_long() {
+    let headers = || vec![("X-Left", "0".into()), ("X-Reset", "3600".into())];
+    let server = Server::start(move |_| Act::Reply(200, headers(), b"{}".to_vec())).await;
+    let rate = value!({"rate": {"remaining_header": "X-Left", "reset_header": "X-Reset"}});
+    let api = client(account(source(rate), &server.url));
+    api.call(get("/")).await.unwrap();
+    let SyncError::RateLimited { until: Some(until), .. } = api.call(get("/")).await.unwrap_err() else { panic!() };
+    let wait = until.duration_since(std::time::SystemTime::now()).unwrap().as_secs();
+    assert!((3_590..=3_600).contains(&wait), "{wait}");
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn what_one_session_is_told_holds_the_other() {
+    let mut refused = false;
+    let server = Server::start(move |_| match std::mem::replace(&mut refused, true) {
+        false => Act::Reply(429, vec![("Retry-After", "1".into())], b"{}".to_vec()),
+        true => json("{}"),
+    })
+    .await;
+    let file = std::env::temp_dir().join(format!("cloudsync-client-{}", std::process::id()));
+    let session = || {
+        let mut account = account(source(value!({})), &server.url);
+        account.policy.pace = Some(super::super::SharedPace { file: file.clone(), account: "5/17".into() });
+        client(account)
+    };
+    let (one, two) = (session(), session());
+    let started = Instant::now();
+    let refused = tokio::spawn(async move { one.call(get("/one")).await.map(|_| ()) });
+    let soon = Duration::from_millis(10);
+    while !refused.is_finished() && tokio::time::timeout(soon, two.inner.limiter.turn("/")).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    two.call(get("/two")).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    refused.await.unwrap().unwrap();
+    assert_eq!(server.calls(), 3, "one refusal in all");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn paths_are_those_below_the_base_address() {
+    for (base, url, want) in [
+        ("https://a.test/api/v2", "https://a.test/api/v2/incremental/users?x=1", "/incremental/users"),
+        ("https://a.test/api/v2/", "https://a.test/api/v2/users", "/users"),
+        ("https://a.test", "https://a.test/v1/charges", "/v1/charges"),
+        ("https://a.test/api/v2", "https://a.test/api/v20/users", "/api/v20/users"),
+        ("https://a.test/api/v2", "https://a.test/other", "/other"),
+    ] {
+        assert_eq!(address::path_below(base, &reqwest::Url::parse(url).unwrap()), want);
+    }
+}

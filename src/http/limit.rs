@@ -1,144 +1,169 @@
 //! Decides when a call may start: how many at once, how many in a time, and not while the app asked for quiet.
 //!
-//! The documented allowance is spread, not hit: a tenth of it may go at once, the rest comes evenly, and together
-//! they stay within the allowance of any window. All reads of one server in this process share one limiter.
+//! A call takes from the group of addresses it belongs to, from the source's general allowance, or from both. Reads of
+//! one server share what the app allows, whichever process they run in; `max_concurrency` is each process's own.
 //!
 //! Layer: http. Knows nothing of Postgres.
 
+use super::lane::{Clock, Lane, Promise, Seat, Told};
+use super::pace_table::Table;
 use super::Policy;
-use crate::manifest::Rate;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use crate::manifest::{Rate, RateGroup};
+use reqwest::header::HeaderMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{sleep, Instant};
 
-/// The pace of one server.
+/// A wait longer than this is waited without a place among the requests in flight: calls of other groups go on.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+/// Promised starts that may be missed before a call goes all the same: the machine is too busy to be on time.
+const MISSES: u32 = 3;
+
+/// The paces of one server.
 pub struct Limiter {
-    slots: Arc<Semaphore>,
-    /// Time between two calls once the burst is spent; zero for no limit.
-    interval: Duration,
-    burst: u32,
-    times: Mutex<Times>,
+    at_once: Arc<Semaphore>,
+    general: Lane,
+    groups: Vec<(RateGroup, Lane)>,
+    patience: Duration,
 }
 
-#[derive(Default)]
-struct Times {
-    /// When the allowance is back to full.
-    full_at: Option<Instant>,
-    /// No call before this: the app asked for quiet.
-    quiet_until: Option<Instant>,
+/// Leave to make one call. Held until its body is read.
+pub struct Turn {
+    _at_once: Option<OwnedSemaphorePermit>,
+    _seat: Seat,
 }
 
 impl Limiter {
-    pub fn new(policy: &Policy, rate: Option<&Rate>) -> Self {
-        let connections = match rate.map_or(0, |r| r.connections) {
-            0 => policy.max_concurrency,
-            theirs => theirs.min(policy.max_concurrency),
+    /// `shared` is the table of all processes and the account's name in it.
+    pub fn new(policy: &Policy, rate: Option<&Rate>, shared: Option<(Arc<Table>, &str)>) -> Self {
+        let clock = if shared.is_some() { Clock::Boot } else { Clock::Runtime(Instant::now()) };
+        Limiter::with_clock(policy, rate, shared, clock)
+    }
+
+    fn with_clock(policy: &Policy, rate: Option<&Rate>, shared: Option<(Arc<Table>, &str)>, clock: Clock) -> Self {
+        let nothing = Rate::default();
+        let rate = rate.unwrap_or(&nothing);
+        // No group has an empty name.
+        let in_table = |name: &str| shared.as_ref().map(|(table, of)| (Arc::clone(table), format!("{of}\n{name}")));
+        let told = Told {
+            remaining: rate.remaining_header.clone(),
+            reset: rate.reset_header.clone(),
+            format: rate.reset_format,
         };
-        let (mut interval, mut burst) = (Duration::ZERO, 0);
-        if let Some((calls, seconds)) = rate.and_then(|r| r.calls.zip(r.per_seconds)).filter(|(calls, _)| *calls > 0) {
-            burst = (calls / 10).max(1);
-            let even = calls.saturating_sub(burst).max(1);
-            interval = Duration::from_secs(u64::from(seconds)) / even;
+        let general = Lane::new(rate.calls.zip(rate.per_seconds), rate.connections, told, in_table(""), clock.clone());
+        let group = |group: &RateGroup| {
+            let told = Told {
+                remaining: group.remaining_header.clone(),
+                reset: group.reset_header.clone(),
+                format: group.reset_format,
+            };
+            let calls = group.calls.zip(group.per_seconds);
+            let lane = Lane::new(calls, group.connections, told, in_table(&group.name), clock.clone());
+            (group.clone(), lane)
+        };
+        Limiter {
+            at_once: Arc::new(Semaphore::new(policy.max_concurrency.clamp(1, 1000) as usize)),
+            general,
+            groups: rate.groups.iter().map(group).collect(),
+            patience: policy.patience,
         }
-        let slots = Arc::new(Semaphore::new(connections.clamp(1, 1000) as usize));
-        Limiter { slots, interval, burst, times: Mutex::default() }
     }
 
-    fn times(&self) -> MutexGuard<'_, Times> {
-        // Each change is one assignment: a panic elsewhere cannot leave it half done.
-        self.times.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn group(&self, path: &str) -> Option<&(RateGroup, Lane)> {
+        self.groups.iter().find(|(group, _)| group.matches(path))
     }
 
-    /// Waits for a slot and for the moment, and gives the slot. The call holds it until its body is read.
-    pub async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed; without a permit the call just goes on.
-        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+    /// The allowances that a call takes from; the narrower one first.
+    fn lanes(&self, path: &str) -> impl Iterator<Item = &Lane> {
+        let group = self.group(path);
+        let general = group.is_none_or(|(group, _)| group.also_general).then_some(&self.general);
+        group.map(|(_, lane)| lane).into_iter().chain(general)
+    }
+
+    /// Those whose requests in flight it counts among: a group without a limit of its own uses the source's.
+    fn seats(&self, path: &str) -> impl Iterator<Item = &Lane> {
+        let group = self.group(path);
+        let is_apart = group.is_some_and(|(group, lane)| lane.has_connections() && !group.also_general);
+        let general = (!is_apart).then_some(&self.general);
+        group.map(|(_, lane)| lane).into_iter().chain(general).filter(|lane| lane.has_connections())
+    }
+
+    /// Waits for the moment and for room among the requests in flight. `path` is that of the call below the base
+    /// address. An error is how long the app wants quiet, when that is beyond the owner's patience.
+    pub async fn turn(&self, path: &str) -> Result<Turn, Duration> {
+        let mut room = Some(self.room(path).await);
+        let mut missed = 0;
         loop {
-            let Some(at) = self.not_before(Instant::now()) else { return permit };
-            tokio::time::sleep_until(at).await;
+            let Some(promises) = self.promises(path, &mut room).await? else { continue };
+            let turn = match room.take() {
+                Some(turn) => turn,
+                None => self.room(path).await,
+            };
+            if missed == MISSES || !promises.iter().any(Promise::is_late) {
+                promises.into_iter().for_each(Promise::keep);
+                return Ok(turn);
+            }
+            missed += 1;
+            room = Some(turn);
         }
     }
 
-    /// Takes one call of the allowance, or says when to come again.
-    fn not_before(&self, now: Instant) -> Option<Instant> {
-        let mut times = self.times();
-        if let Some(until) = times.quiet_until.filter(|until| *until > now) {
-            return Some(until);
+    /// Waits for the promised start. `None` when the app asked for quiet meanwhile; gives up its room for a long wait.
+    async fn promises(&self, path: &str, room: &mut Option<Turn>) -> Result<Option<Vec<Promise<'_>>>, Duration> {
+        let mut promises = Vec::new();
+        // One after the other: a start promised far ahead would hold up all others of the wider allowance.
+        for lane in self.lanes(path) {
+            let promise = lane.reserve(self.patience).await?;
+            let wait = promise.wait();
+            promises.push(promise);
+            if wait.is_zero() {
+                continue;
+            }
+            if wait > LONG_WAIT {
+                *room = None;
+            }
+            sleep(wait).await;
+            if lane.is_quiet().await {
+                return Ok(None);
+            }
         }
-        if self.interval.is_zero() {
-            return None;
-        }
-        let full_at = times.full_at.unwrap_or(now).max(now);
-        let room_at = full_at.checked_sub(self.interval.saturating_mul(self.burst.saturating_sub(1))).unwrap_or(now);
-        if room_at > now {
-            return Some(room_at);
-        }
-        times.full_at = Some(full_at + self.interval);
-        None
+        Ok(Some(promises))
     }
 
-    /// The app asked for quiet: no call of this server starts before `wait` is over.
-    pub fn be_quiet(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut times = self.times();
-        times.quiet_until = Some(times.quiet_until.map_or(until, |old| old.max(until)));
+    /// Waits for room among the requests in flight: the app's, then our own.
+    async fn room(&self, path: &str) -> Turn {
+        let mut seat = Seat::default();
+        for lane in self.seats(path) {
+            lane.sit(&mut seat).await;
+        }
+        // The semaphore is never closed; without a permit the call just goes on.
+        let at_once = Arc::clone(&self.at_once).acquire_owned().await.ok();
+        Turn { _at_once: at_once, _seat: seat }
     }
 
-    /// The app says how many calls are left in its window. With none left we pause for one even share of ten
-    /// calls: long enough to matter, short enough when the window turns at once.
-    pub fn left(&self, remaining: u64) {
-        if remaining == 0 && !self.interval.is_zero() {
-            self.be_quiet(self.interval.saturating_mul(10));
+    /// The app asked for quiet: no call that takes from the same allowances starts before `wait` is over.
+    pub async fn be_quiet(&self, path: &str, wait: Duration) {
+        for lane in self.lanes(path) {
+            lane.hush(wait).await;
         }
+    }
+
+    /// Keeps what a reply tells of what is left. `app_now` is the app's own clock.
+    pub async fn note(&self, path: &str, headers: &HeaderMap, app_now: Option<SystemTime>) {
+        for lane in self.lanes(path) {
+            if let Some(remaining) = lane.told.remaining(headers) {
+                lane.left(remaining, lane.told.renewed_in(headers, app_now), self.patience).await;
+            }
+        }
+    }
+
+    /// How long a refused call has to wait by the header that tells of the renewal.
+    pub fn renewed_in(&self, path: &str, headers: &HeaderMap, app_now: Option<SystemTime>) -> Option<Duration> {
+        self.lanes(path).find_map(|lane| lane.told.renewed_in(headers, app_now))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limiter(calls: u32, per_seconds: u32, connections: u32) -> Limiter {
-        let rate = Rate { calls: Some(calls), per_seconds: Some(per_seconds), connections, ..Rate::default() };
-        Limiter::new(&Policy::default(), Some(&rate))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn any_window_stays_within_the_allowance_and_is_used_well() {
-        let limiter = limiter(100, 10, 0);
-        let start = Instant::now();
-        let mut starts = Vec::new();
-        for _ in 0..400 {
-            drop(limiter.slot().await);
-            starts.push(start.elapsed());
-        }
-        for window in starts.windows(101) {
-            assert!(window[100] - window[0] >= Duration::from_secs(10), "{window:?}");
-        }
-        let total = *starts.last().unwrap();
-        assert!(total < Duration::from_secs(45), "400 calls at 10 a second took {total:?}");
-        assert!(starts[9] < Duration::from_millis(20), "a few calls are not held up: {:?}", starts[9]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn quiet_holds_every_call_of_the_server() {
-        let limiter = Limiter::new(&Policy::default(), None);
-        limiter.be_quiet(Duration::from_secs(30));
-        limiter.be_quiet(Duration::from_secs(5));
-        let start = Instant::now();
-        drop(limiter.slot().await);
-        assert!(start.elapsed() >= Duration::from_secs(30));
-        drop(limiter.slot().await);
-        assert!(start.elapsed() < Duration::from_secs(31));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_calls_at_once_than_both_sides_allow() {
-        let limiter = limiter(1000, 1, 2);
-        let first = limiter.slot().await;
-        let _second = limiter.slot().await;
-        assert!(tokio::time::timeout(Duration::from_secs(5), limiter.slot()).await.is_err());
-        drop(first);
-        assert!(tokio::time::timeout(Duration::from_secs(5), limiter.slot()).await.is_ok());
-    }
-}
+#[path = "limit_tests.rs"]
+mod tests;

@@ -8,8 +8,11 @@
 mod address;
 mod client;
 pub mod guard;
+mod lane;
 mod limit;
 pub mod oauth;
+mod pace;
+mod pace_table;
 mod pool;
 pub mod retry;
 mod scrub;
@@ -27,6 +30,7 @@ use crate::manifest::Source;
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +84,16 @@ pub struct Policy {
     pub max_concurrency: u32,
     /// Share of the daily quota kept free for others, 0.0..1.0.
     pub quota_reserve: f64,
+    /// Where all processes that read this account keep its pace; `None`: each paces alone.
+    pub pace: Option<SharedPace>,
+}
+
+/// The file that processes share, and the account in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SharedPace {
+    pub file: PathBuf,
+    /// The same text for the same account only.
+    pub account: String,
 }
 
 impl Default for Policy {
@@ -98,6 +112,7 @@ impl Default for Policy {
             ca_certificate: None,
             max_concurrency: 16,
             quota_reserve: 0.1,
+            pace: None,
         }
     }
 }

@@ -4,9 +4,12 @@
 
 use super::guard::GuardedResolver;
 use super::limit::Limiter;
-use super::{Account, Policy};
+use super::pace_table::Table;
+use super::{Account, Policy, SharedPace};
 use crate::error::SyncError;
+use crate::manifest::Rate;
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +23,8 @@ pub struct ClientPool {
 struct Shared {
     clients: HashMap<ClientKey, reqwest::Client>,
     limiters: HashMap<LimiterKey, Arc<Limiter>>,
+    /// Open once: the locks of a process belong to the open file.
+    tables: HashMap<PathBuf, Arc<Table>>,
 }
 
 /// What a client is built from; servers with other settings do not share connections.
@@ -36,7 +41,9 @@ struct ClientKey {
 struct LimiterKey {
     server: String,
     at_once: u32,
-    rate: (Option<u32>, Option<u32>, u32),
+    patience: Duration,
+    pace: Option<SharedPace>,
+    rate: Option<Rate>,
 }
 
 /// More servers than this in one backend, and the oldest settings are forgotten with their idle connections.
@@ -76,18 +83,37 @@ impl ClientPool {
 
     /// The server's pace.
     pub fn limiter(&self, account: &Account) -> Arc<Limiter> {
-        let rate = account.source.rate.as_ref();
+        let policy = &account.policy;
         let key = LimiterKey {
             server: account.server.clone(),
-            at_once: account.policy.max_concurrency,
-            rate: rate.map(|r| (r.calls, r.per_seconds, r.connections)).unwrap_or_default(),
+            at_once: policy.max_concurrency,
+            patience: policy.patience,
+            pace: policy.pace.clone(),
+            rate: account.source.rate.clone(),
         };
         let mut shared = self.shared();
-        if shared.limiters.len() >= KEPT && !shared.limiters.contains_key(&key) {
+        if let Some(known) = shared.limiters.get(&key) {
+            return Arc::clone(known);
+        }
+        if shared.limiters.len() >= KEPT {
             shared.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
         }
-        let make = || Arc::new(Limiter::new(&account.policy, rate));
-        Arc::clone(shared.limiters.entry(key).or_insert_with(make))
+        // Without the file we pace alone.
+        let table = policy.pace.as_ref().and_then(|pace| Some((shared.table(&pace.file)?, pace.account.as_str())));
+        let limiter = Arc::new(Limiter::new(policy, account.source.rate.as_ref(), table));
+        shared.limiters.insert(key, Arc::clone(&limiter));
+        limiter
+    }
+}
+
+impl Shared {
+    fn table(&mut self, path: &Path) -> Option<Arc<Table>> {
+        if let Some(known) = self.tables.get(path) {
+            return Some(Arc::clone(known));
+        }
+        let table = Table::open(path).ok()?;
+        self.tables.insert(path.to_path_buf(), Arc::clone(&table));
+        Some(table)
     }
 }
 

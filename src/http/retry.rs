@@ -6,7 +6,8 @@
 //! Layer: http. Knows nothing of Postgres.
 
 use super::Policy;
-use std::time::{Duration, SystemTime};
+use crate::manifest::ResetFormat;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// No demand of an app counts for longer: a garbled header must not stop a source for years.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
@@ -64,6 +65,21 @@ pub fn parse_retry_after(text: &str, app_now: Option<SystemTime>, our_now: Syste
     let date = SystemTime::from(chrono::DateTime::parse_from_rfc2822(text).ok()?);
     let wait = date.duration_since(app_now.unwrap_or(our_now)).unwrap_or_default();
     Some(wait.min(LONGEST_ASKED))
+}
+
+/// Reads a header that says when an allowance is renewed, as a wait. `now` is the app's own clock where it is known.
+///
+/// A moment in the past asks for nothing; what is no number, or no time within [`LONGEST_ASKED`], is as good as absent:
+/// some apps send the instant where others send the seconds.
+pub fn parse_reset(text: &str, format: ResetFormat, now: SystemTime) -> Option<Duration> {
+    let number: f64 = text.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let seconds = match format {
+        ResetFormat::Seconds => number,
+        ResetFormat::Unix => number - now,
+        ResetFormat::UnixMs => number / 1000.0 - now,
+    };
+    (seconds <= LONGEST_ASKED.as_secs_f64()).then(|| Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 /// A uniform draw in `0.0..1.0`, so that clients that failed together do not come back together.
@@ -148,6 +164,26 @@ mod tests {
             ("empty", "", None, None),
         ] {
             assert_eq!(parse_retry_after(text, app_now, now), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_renewal_is_read() {
+        let now = UNIX_EPOCH + secs(1_700_000_000);
+        for (text, format, want) in [
+            ("30", ResetFormat::Seconds, Some(secs(30))),
+            (" 1.5 ", ResetFormat::Seconds, Some(Duration::from_millis(1_500))),
+            ("1700000030", ResetFormat::Unix, Some(secs(30))),
+            ("1699999999", ResetFormat::Unix, Some(Duration::ZERO)),
+            ("1700000030000", ResetFormat::UnixMs, Some(secs(30))),
+            ("1700000030", ResetFormat::Seconds, None),
+            ("1700000030000", ResetFormat::Unix, None),
+            ("-3", ResetFormat::Seconds, None),
+            ("soon", ResetFormat::Seconds, None),
+            ("NaN", ResetFormat::Unix, None),
+            ("inf", ResetFormat::Seconds, None),
+        ] {
+            assert_eq!(parse_reset(text, format, now), want, "{text} as {format:?}");
         }
     }
 

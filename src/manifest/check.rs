@@ -5,11 +5,13 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::load::SourceFileError;
-use super::{template, Auth, ErrorRule, Feed, Grant, GrantType, Pages, Rate, Setting, Source};
+use super::{template, Auth, ErrorRule, Feed, Grant, GrantType, Pages, Setting, Source};
 use std::collections::HashSet;
 
 #[path = "check_collection.rs"]
 mod collection;
+#[path = "check_rate.rs"]
+mod rate;
 
 /// Parts of names that only secrets have; a server option is readable by everyone, a user mapping is not.
 const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "private_key", "api_key"];
@@ -55,7 +57,7 @@ pub fn mistakes(source: &Source) -> Vec<SourceFileError> {
         found.template(&format!("/headers/{}", escaped(header)), value, &settings);
     }
     if let Some(rate) = &source.rate {
-        self::rate(rate, &mut found);
+        rate::check(rate, &mut found);
     }
     for (index, rule) in source.errors.iter().enumerate() {
         error_rule(rule, &format!("/errors/{index}"), &mut found);
@@ -172,13 +174,6 @@ fn setting_default(source: &Source, setting: &Setting, at: &str, found: &mut Mis
             }
         }
     }
-}
-
-fn rate(rate: &Rate, found: &mut Mistakes) {
-    let halves = rate.calls.is_some() != rate.per_seconds.is_some();
-    found.when(halves, "/rate", "calls and per_seconds belong together");
-    let zero = rate.calls == Some(0) || rate.per_seconds == Some(0) || rate.per_day == Some(0);
-    found.when(zero, "/rate", "an allowance of 0 lets no call through");
 }
 
 fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {

@@ -1,7 +1,7 @@
 use super::super::naming::{snake_case, ENGINE_COLUMNS};
 use super::super::{
     Collection, CollectionFeed, Column, Credential, Cursor, DefaultBy, Deletes, EmbeddedList, ErrorRule, Feed, Grant,
-    GrantType, Lookback, Pages, Parent, Rate, Setting,
+    GrantType, Lookback, Pages, Parent, Rate, RateGroup, Setting,
 };
 use super::*;
 use serde_json::{json, Value};
@@ -323,6 +323,12 @@ fn a_small_source_is_taken() {
     assert_eq!(source.collections.len(), 3);
 }
 
+/// A rate with a group for each path.
+fn groups(paths: &[&str]) -> Value {
+    let group = |(index, path): (usize, &&str)| json!({ "name": format!("g{index}"), "match": path, "connections": 1 });
+    json!({ "groups": paths.iter().enumerate().map(group).collect::<Vec<_>>() })
+}
+
 #[test]
 fn a_mistake_is_told_with_its_place() {
     // (what is done to the good file: pointer and new value, null to remove; where the mistake is; part of what it is)
@@ -344,6 +350,12 @@ fn a_mistake_is_told_with_its_place() {
         ("/settings/2/default_by/setting", json!("planet"), "/settings/2/default_by/setting", "no other setting"),
         ("/settings/2/default_by/values/moon", json!("c"), "/settings/2/default_by/values/moon", "never \"moon\""),
         ("/rate", json!({ "calls": 10 }), "/rate", "belong together"),
+        ("/rate", json!({ "calls": 10, "per_seconds": 0 }), "/rate", "lets no call through"),
+        ("/rate", json!({ "groups": [{ "name": "a", "match": "/a" }] }), "/rate/groups/0", "limits nothing"),
+        ("/rate", groups(&["search"]), "/rate/groups/0/match", "begins with /"),
+        ("/rate", groups(&["/search", "/search/more"]), "/rate/groups/1/match", "never chosen"),
+        ("/rate", groups(&["/{type}/search", "/contacts/search"]), "/rate/groups/1/match", "never chosen"),
+        ("/rate", json!({ "reset_format": "minutes" }), "/rate/reset_format", "unknown variant `minutes`"),
         ("/errors/0/code", Value::Null, "/errors/0", "would match every failure"),
         ("/errors/0/means", json!("panic"), "/errors/0/means", "unknown variant `panic`"),
         ("/collections", json!([]), "/collections", "at least one collection"),
@@ -443,6 +455,7 @@ fn the_schema_knows_the_members_that_the_types_know() {
         ("/$defs/setting/properties/default_by", members_of::<DefaultBy>()),
         ("/$defs/grant", members_of::<Grant>()),
         ("/$defs/rate", members_of::<Rate>()),
+        ("/$defs/rate_group", members_of::<RateGroup>()),
         ("/$defs/error_rule", members_of::<ErrorRule>()),
         ("/$defs/source_feed", members_of::<Feed>()),
         ("/$defs/cursor", members_of::<Cursor>()),

@@ -10,7 +10,10 @@
 mod check;
 pub mod load;
 pub mod naming;
+mod rate;
 pub mod template;
+
+pub use rate::{Rate, RateGroup, ResetFormat};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -169,28 +172,6 @@ pub enum GrantType {
     RefreshToken,
     ClientCredentials,
     JwtBearer,
-}
-
-/// What the app allows; headers are trusted before documented numbers.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Documented allowance.
-    #[serde(default)]
-    pub calls: Option<u32>,
-    #[serde(default)]
-    pub per_seconds: Option<u32>,
-    /// Calls per day, when the app counts so.
-    #[serde(default)]
-    pub per_day: Option<u64>,
-    /// A header that holds `used/allowed` of the daily quota, with an optional `name=` before it.
-    #[serde(default)]
-    pub usage_header: Option<String>,
-    #[serde(default)]
-    pub remaining_header: Option<String>,
-    /// Requests in flight at once; 0 for no limit of the app's.
-    #[serde(default)]
-    pub connections: u32,
 }
 
 /// Reads meaning into a reply that its status alone does not have.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from session import Session
+from session import Session, poll
 
 
 def peak_kilobytes(pid):
@@ -123,3 +123,83 @@ def test_servers_sync_side_by_side(pg, db, sim, apps):
         waiting.rows()
     apps.assert_like_ledger(pg, "stripe", "customers")
     apps.assert_like_ledger(pg, "salesforce", "accounts")
+
+
+STRIPE_PER_SECOND = 25
+
+
+def assert_paced(requests, per_second):
+    """No second sees more requests than the app allows, and nearly all of them are used; returns how many there were."""
+    starts = sorted(r["at_ms"] for r in requests)
+    # The simulator notes a request when it has read it: on a busy machine that is some milliseconds after it was sent.
+    windows = [later - earlier for earlier, later in zip(starts, starts[per_second:])]
+    assert min(windows) >= 950, f"{per_second + 1} requests within {min(windows)} ms"
+    used = (len(starts) - 1) * 1000 / (starts[-1] - starts[0]) / per_second
+    assert used >= 0.95, f"{used:.1%} of the allowance was used"
+    return len(starts)
+
+
+@pytest.mark.slow
+@pytest.mark.proves("H06", "K04")
+def test_sessions_share_the_pace_of_a_server(pg, db, sim, apps):
+    sim.seed("stripe", customers=6_000, charges=6_000)
+    sim.config("stripe", rate_per_second=STRIPE_PER_SECOND)
+    apps.connect(pg, "stripe", ["customers", "charges"])
+    sessions = [db.session(), db.session()]
+    runs = [
+        session.background(f"CALL cloudsync_sync('stripe', ARRAY['{collection}'])")
+        for session, collection in zip(sessions, ("customers", "charges"))
+    ]
+    for run in runs:
+        run.rows(seconds=60)
+    requests = sim.requests("stripe")
+    assert [r["path"] for r in requests if r["status"] == 429] == []
+    first_half = requests[: len(requests) // 2]
+    shares = [len([r for r in first_half if r["path"] == f"/v1/{name}"]) for name in ("customers", "charges")]
+    assert min(shares) >= len(first_half) // 4, f"one session waits for the other: {shares}"
+    assert assert_paced(requests, STRIPE_PER_SECOND) >= 120
+    for collection in ("customers", "charges"):
+        apps.assert_like_ledger(pg, "stripe", collection)
+
+
+@pytest.mark.slow
+@pytest.mark.proves("H06")
+def test_a_thousand_pages_use_the_allowance_and_none_is_refused(pg, sim, apps):
+    sim.seed("stripe", customers=10_000)
+    sim.config("stripe", rate_per_second=STRIPE_PER_SECOND, page_size=10)
+    apps.server(pg, "stripe")
+    pg.rows("CALL cloudsync_sync('stripe', ARRAY['customers'])")
+    requests = sim.requests("stripe")
+    assert [r["path"] for r in requests if r["status"] == 429] == []
+    assert assert_paced(requests, STRIPE_PER_SECOND) >= 1_000
+
+
+@pytest.mark.proves("H06")
+def test_without_the_shared_file_each_session_paces_alone(own_cluster, sim, apps):
+    """Something else lies where the file should be."""
+    server = own_cluster()
+    (server.data / "pg_stat_tmp/cloudsync_pace").mkdir()
+    session = Session(server.connect("test"))
+    sim.seed("stripe", customers=5_000)
+    sim.config("stripe", rate_per_second=STRIPE_PER_SECOND)
+    apps.server(session, "stripe")
+    session.refresh_one("stripe", "customers")
+    assert [r for r in sim.requests("stripe") if r["status"] == 429] == []
+    assert_paced(sim.requests("stripe"), STRIPE_PER_SECOND)
+
+
+@pytest.mark.proves("K01")
+def test_a_killed_session_leaves_the_shared_pace_usable(own_cluster, sim, apps):
+    server = own_cluster()
+    session = Session(server.connect("test"))
+    sim.seed("stripe", customers=2_000)
+    apps.server(session, "stripe")
+    run = session.background("CALL cloudsync_sync('stripe', ARRAY['customers'])")
+    poll(lambda: len(sim.requests("stripe")) >= 5, "some pages were asked for")
+    server.kill_backend(session.pid)
+    run.finish()
+    pace = server.data / "pg_stat_tmp/cloudsync_pace"
+    assert pace.stat().st_mode & 0o777 == 0o600
+    session = Session(server.connect("test"))
+    session.rows("CALL cloudsync_sync('stripe', ARRAY['customers'])")
+    apps.assert_like_ledger(session, "stripe", "customers")

@@ -3,7 +3,9 @@
 //! `cargo run -p cloudsync-layers --bin source-pages` writes `docs/sources/`; a test fails while a page is stale.
 
 use crate::manifest::naming::snake_case;
-use crate::manifest::{Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Protocol, Setting, Source};
+use crate::manifest::{
+    Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Protocol, RateGroup, Setting, Source,
+};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -211,6 +213,22 @@ fn duration(seconds: u64) -> String {
     format!("{seconds} s")
 }
 
+/// What the app counts apart.
+fn group_limits(group: &RateGroup) -> String {
+    let paths: Vec<String> = group.paths.iter().map(|path| format!("`{path}`")).collect();
+    let mut limits = Vec::new();
+    if let (Some(calls), Some(seconds)) = (group.calls, group.per_seconds) {
+        limits.push(format!("{calls} in {seconds} s"));
+    }
+    if group.connections > 0 {
+        limits.push(format!("at most {} in flight at once", group.connections));
+    }
+    let headers = [&group.remaining_header, &group.reset_header];
+    limits.extend(headers.into_iter().flatten().map(|header| format!("as the header `{header}` tells")));
+    let also = if group.also_general { " They count among the others, too." } else { "" };
+    format!("Calls to {} are counted apart: {}.{also}", paths.join(", "), limits.join(", "))
+}
+
 fn limits(source: &Source, page: &mut String) {
     let mut lines = Vec::new();
     if let Some(rate) = &source.rate {
@@ -229,6 +247,7 @@ fn limits(source: &Source, page: &mut String) {
         if rate.connections > 0 {
             lines.push(format!("At most {} requests are in flight at once.", rate.connections));
         }
+        lines.extend(rate.groups.iter().map(group_limits));
     }
     if let Some(feed) = &source.feed {
         lines.push(format!(
@@ -322,6 +341,19 @@ mod tests {
             let found = std::fs::read_to_string(&path).unwrap_or_default();
             assert_eq!(found, page(&source), "stale: cargo run -p cloudsync-layers --bin source-pages");
         }
+    }
+
+    #[test]
+    fn what_is_counted_apart_is_told() {
+        let group = |group: &str| group_limits(&serde_json::from_str(group).unwrap());
+        assert_eq!(
+            group(r#"{"name": "export", "match": "/incremental", "calls": 10, "per_seconds": 60, "connections": 2}"#),
+            "Calls to `/incremental` are counted apart: 10 in 60 s, at most 2 in flight at once."
+        );
+        assert_eq!(
+            group(r#"{"name": "search", "match": ["/a", "/b"], "remaining_header": "X-Left", "also_general": true}"#),
+            "Calls to `/a`, `/b` are counted apart: as the header `X-Left` tells. They count among the others, too."
+        );
     }
 
     #[test]

@@ -1,0 +1,37 @@
+//! Decides whether what a source file says of an app's limits makes sense.
+//!
+//! Layer: manifest. Knows nothing of Postgres.
+
+use super::super::{Rate, RateGroup};
+use super::Mistakes;
+
+pub(super) fn check(rate: &Rate, found: &mut Mistakes) {
+    allowance("/rate", rate.calls, rate.per_seconds, found);
+    found.when(rate.per_day == Some(0), "/rate", "an allowance of 0 lets no call through");
+    found.unique(rate.groups.iter().enumerate().map(|(i, g)| (format!("/rate/groups/{i}/name"), g.name.as_str())));
+    for (index, group) in rate.groups.iter().enumerate() {
+        let earlier = rate.groups.get(..index).unwrap_or_default();
+        self::group(group, earlier, &format!("/rate/groups/{index}"), found);
+    }
+}
+
+fn allowance(at: &str, calls: Option<u32>, per_seconds: Option<u32>, found: &mut Mistakes) {
+    found.when(calls.is_some() != per_seconds.is_some(), at, "calls and per_seconds belong together");
+    found.when(calls == Some(0) || per_seconds == Some(0), at, "an allowance of 0 lets no call through");
+}
+
+fn group(group: &RateGroup, earlier: &[RateGroup], at: &str, found: &mut Mistakes) {
+    found.name(&format!("{at}/name"), &group.name);
+    let place = format!("{at}/match");
+    found.when(group.paths.is_empty(), &place, "matches no call");
+    let relative = group.paths.iter().any(|path| !path.starts_with('/'));
+    found.when(relative, &place, "is no path below the base address: it begins with /");
+    let hidden = group.paths.iter().any(|path| earlier.iter().any(|other| other.matches(path)));
+    found.when(hidden, &place, "is never chosen: an earlier group takes these calls");
+    allowance(at, group.calls, group.per_seconds, found);
+    let limits = group.calls.is_some()
+        || group.connections > 0
+        || group.remaining_header.is_some()
+        || group.reset_header.is_some();
+    found.when(!limits, at, "limits nothing: give calls, connections or a header");
+}
