@@ -77,11 +77,14 @@ pub fn save_described(server: &str, collection: &str, described: &Described) -> 
 }
 
 /// Begins a full refresh: no open position, and whether it notes the keys it sees. An empty table counts from 0 again.
+///
+/// The old checkpoint accounts for rows that are gone, or no longer reaches far enough: should this refresh fail, the next
+/// one must not go on from it.
 pub fn save_begin(server: &str, collection: &str, marks_missing: bool, is_empty: bool) -> Result<(), Report> {
     spi::as_owner(|| {
         ensure_row(server, collection)?;
         spi::run(
-            "UPDATE cloudsync.collection_state SET marks_missing = $3, position = NULL, \
+            "UPDATE cloudsync.collection_state SET marks_missing = $3, position = NULL, checkpoint = NULL, \
              rows_stored = CASE WHEN $4 THEN 0 ELSE rows_stored END \
              WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
             &[server.into(), collection.into(), marks_missing.into(), is_empty.into()],
