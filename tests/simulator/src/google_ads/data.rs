@@ -24,8 +24,7 @@ const CUSTOMERS: [(&str, &str, &str, bool, &str, &str, &str); 5] = [
     ("1000000005", "Closed Client", MANAGER, false, "CANCELED", "USD", "America/Phoenix"),
 ];
 
-const FACT: &[&str] =
-    &["adGroupId", "adId", "segments.date", "segments.device", "segments.adNetworkType"];
+const FACT: &[&str] = &["adGroupId", "adId", "segments.date", "segments.device", "segments.adNetworkType"];
 
 const fn kind(name: &'static str, key: &'static [&'static str]) -> Kind {
     Kind { name, key, created: None, updated: None, parent: None }
@@ -65,12 +64,8 @@ pub const KINDS: [Kind; 10] = [
     Kind { parent: Some("adGroupId"), ..kind("click_performance_report", &["gclid", "segments.date"]) },
 ];
 
-pub const FACTS: [&str; 4] = [
-    "ad_performance_report",
-    "keywords_performance_report",
-    "search_performance_report",
-    "click_performance_report",
-];
+pub const FACTS: [&str; 4] =
+    ["ad_performance_report", "keywords_performance_report", "search_performance_report", "click_performance_report"];
 
 /// The customer a resource name belongs to.
 pub fn customer_of(fields: &Fields) -> &str {

@@ -59,15 +59,15 @@ impl Refusal {
     }
 
     pub fn no_permission() -> Refusal {
-        let message = "User doesn't have permission to access customer. Note: If you're accessing a client customer, the \
+        let message =
+            "User doesn't have permission to access customer. Note: If you're accessing a client customer, the \
                        manager's customer id must be set in the 'login-customer-id' header. See \
                        https://developers.google.com/google-ads/api/docs/concepts/call-structure#cid";
         Refusal::denied("USER_PERMISSION_DENIED", message)
     }
 
     pub fn not_enabled() -> Refusal {
-        let message =
-            "The customer account can't be accessed because it is not yet enabled or has been deactivated.";
+        let message = "The customer account can't be accessed because it is not yet enabled or has been deactivated.";
         Refusal::denied("CUSTOMER_NOT_ENABLED", message)
     }
 

@@ -61,8 +61,7 @@ fn admit(field: &Field, from: &Resource, is_selected: bool) -> Result<(), Refusa
 impl Plan {
     pub fn new(query: &Query) -> Result<Plan, Refusal> {
         let Some(from) = fields::resource(&query.from) else {
-            let message =
-                format!("Error in FROM clause: '{}' is not a valid resource name.", query.from);
+            let message = format!("Error in FROM clause: '{}' is not a valid resource name.", query.from);
             return Err(Refusal::query("BAD_RESOURCE_TYPE_IN_FROM_CLAUSE", message));
         };
         let select: Vec<&'static Field> =
@@ -89,8 +88,7 @@ impl Plan {
         let referred = conditions.iter().map(|(f, _)| *f).filter(|f| !f.is_core_date());
         for field in referred.chain(order.iter().map(|(f, _)| *f)).filter(|f| f.is_segment()) {
             if !is_selected(field) {
-                let message =
-                    format!("The following field must be present in SELECT clause: '{}'.", field.name);
+                let message = format!("The following field must be present in SELECT clause: '{}'.", field.name);
                 return Err(Refusal::query("EXPECTED_REFERENCED_FIELD_IN_SELECT_CLAUSE", message));
             }
         }
@@ -187,7 +185,8 @@ impl Plan {
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for source in sources {
-            if !self.conditions.iter().all(|(f, c)| f.is_metric() || f.is_segment() || holds(source, None, f, c, today)) {
+            if !self.conditions.iter().all(|(f, c)| f.is_metric() || f.is_segment() || holds(source, None, f, c, today))
+            {
                 continue;
             }
             let facts: Vec<Option<&Fields>> = match needs_facts {
@@ -244,7 +243,8 @@ impl Plan {
     }
 
     fn key(&self, source: &Source<'_>, fact: Option<&Fields>) -> String {
-        let mut key = source.part(self.from.name).map(|part| walk(part, "resource_name").to_string()).unwrap_or_default();
+        let mut key =
+            source.part(self.from.name).map(|part| walk(part, "resource_name").to_string()).unwrap_or_default();
         for field in self.select.iter().filter(|f| !f.is_metric()) {
             key.push('\u{1f}');
             key.push_str(&value_of(source, fact, field).to_string());
@@ -338,7 +338,11 @@ fn check(field: &Field, condition: &Condition) -> Result<(), Refusal> {
         Kind::List
             if !matches!(
                 operator,
-                Operator::ContainsAny | Operator::ContainsAll | Operator::ContainsNone | Operator::IsNull | Operator::IsNotNull
+                Operator::ContainsAny
+                    | Operator::ContainsAll
+                    | Operator::ContainsNone
+                    | Operator::IsNull
+                    | Operator::IsNotNull
             ) =>
         {
             return mismatch()
@@ -361,7 +365,8 @@ fn check(field: &Field, condition: &Condition) -> Result<(), Refusal> {
                 }
             }
             Kind::Date if !dates::is_day(text) => {
-                let message = format!("Invalid date literal supplied for field '{}'. Expected 'YYYY-MM-DD'.", field.name);
+                let message =
+                    format!("Invalid date literal supplied for field '{}'. Expected 'YYYY-MM-DD'.", field.name);
                 return Err(Refusal::query("INVALID_DATE_FORMAT", message));
             }
             Kind::Int64 | Kind::Int32 | Kind::Double if text.parse::<f64>().is_err() => {
@@ -379,9 +384,7 @@ fn holds(source: &Source<'_>, fact: Option<&Fields>, field: &Field, condition: &
 
 fn ordered(field: &Field, a: &Value, b: &Value) -> std::cmp::Ordering {
     match field.kind {
-        Kind::Int64 | Kind::Int32 | Kind::Double => {
-            super::metrics::number(a).total_cmp(&super::metrics::number(b))
-        }
+        Kind::Int64 | Kind::Int32 | Kind::Double => super::metrics::number(a).total_cmp(&super::metrics::number(b)),
         _ => shown(a).cmp(&shown(b)),
     }
 }
@@ -423,8 +426,9 @@ fn compare(field: &Field, condition: &Condition, value: &Value, today: &str) -> 
         Operator::In => values.iter().any(|v| against(v) == Equal),
         Operator::Between => against(&values[0]) != Less && against(&values[1]) != Greater,
         Operator::Like => like(&shown(value), values[0].text()),
-        Operator::During => dates::named(values[0].text(), today)
-            .is_some_and(|(from, to)| shown(value) >= from && shown(value) <= to),
+        Operator::During => {
+            dates::named(values[0].text(), today).is_some_and(|(from, to)| shown(value) >= from && shown(value) <= to)
+        }
     }
 }
 
@@ -488,7 +492,9 @@ mod tests {
         assert_eq!(by_day.len(), 2, "no row for the day of zeros, none for campaigns without figures");
         assert_eq!(by_day[0]["metrics"]["clicks"], json!("3"));
         assert_eq!(by_day[0]["campaign"], json!({"resourceName": "customers/1/campaigns/10", "id": "10"}));
-        let whole = ask("SELECT campaign.id, metrics.clicks, metrics.ctr FROM campaign WHERE segments.date >= '2026-01-06'").unwrap();
+        let whole =
+            ask("SELECT campaign.id, metrics.clicks, metrics.ctr FROM campaign WHERE segments.date >= '2026-01-06'")
+                .unwrap();
         assert_eq!(whole.len(), 3, "without a segment every campaign has a row");
         assert_eq!(whole[0]["metrics"], json!({"clicks": "4", "ctr": 0.1}));
         assert_eq!(whole[1]["metrics"], json!({"clicks": "0"}));
@@ -499,8 +505,14 @@ mod tests {
         let ids = |query: &str| -> Vec<String> {
             ask(query).unwrap().iter().map(|row| row["campaign"]["id"].as_str().unwrap().to_string()).collect()
         };
-        assert_eq!(ids("SELECT campaign.id FROM campaign WHERE campaign.status != 'REMOVED' ORDER BY campaign.id"), ["9", "10"]);
-        assert_eq!(ids("SELECT campaign.id FROM campaign WHERE campaign.id > 9 ORDER BY campaign.id DESC LIMIT 1"), ["11"]);
+        assert_eq!(
+            ids("SELECT campaign.id FROM campaign WHERE campaign.status != 'REMOVED' ORDER BY campaign.id"),
+            ["9", "10"]
+        );
+        assert_eq!(
+            ids("SELECT campaign.id FROM campaign WHERE campaign.id > 9 ORDER BY campaign.id DESC LIMIT 1"),
+            ["11"]
+        );
         assert_eq!(ids("SELECT campaign.id FROM campaign WHERE campaign.name LIKE 'nr 1%'"), ["10", "11"]);
         assert_eq!(ids("SELECT campaign.id FROM campaign WHERE campaign.status IN (PAUSED, REMOVED)"), ["9", "11"]);
     }
@@ -514,13 +526,25 @@ mod tests {
             ("SELECT ad_group.id, metrics.invalid_clicks FROM ad_group", "PROHIBITED_METRIC_IN_SELECT_OR_WHERE_CLAUSE"),
             ("SELECT campaign.id, segments.slot FROM campaign", "PROHIBITED_SEGMENT_IN_SELECT_OR_WHERE_CLAUSE"),
             ("SELECT campaign.id, segments.date FROM campaign", "EXPECTED_FILTERS_ON_DATE_RANGE"),
-            ("SELECT campaign.id, segments.date FROM campaign WHERE segments.date >= '2026-01-01'", "EXPECTED_FILTERS_ON_DATE_RANGE"),
-            ("SELECT campaign.id FROM campaign WHERE segments.device = 'MOBILE'", "EXPECTED_REFERENCED_FIELD_IN_SELECT_CLAUSE"),
+            (
+                "SELECT campaign.id, segments.date FROM campaign WHERE segments.date >= '2026-01-01'",
+                "EXPECTED_FILTERS_ON_DATE_RANGE",
+            ),
+            (
+                "SELECT campaign.id FROM campaign WHERE segments.device = 'MOBILE'",
+                "EXPECTED_REFERENCED_FIELD_IN_SELECT_CLAUSE",
+            ),
             ("SELECT campaign.id FROM campaign WHERE segments.date = '2026-1-1'", "INVALID_DATE_FORMAT"),
-            ("SELECT campaign.id FROM campaign WHERE segments.date BETWEEN '2026-01-02' AND '2026-01-01'", "DATE_RANGE_TOO_NARROW"),
+            (
+                "SELECT campaign.id FROM campaign WHERE segments.date BETWEEN '2026-01-02' AND '2026-01-01'",
+                "DATE_RANGE_TOO_NARROW",
+            ),
             ("SELECT campaign.id FROM campaign WHERE campaign.status = 'GONE'", "BAD_ENUM_CONSTANT"),
             ("SELECT campaign.id FROM campaign WHERE campaign.status > 'ENABLED'", "OPERATOR_FIELD_MISMATCH"),
-            ("SELECT segments.external_conversion_source, metrics.clicks FROM campaign", "PROHIBITED_SEGMENT_WITH_METRIC_IN_SELECT_OR_WHERE_CLAUSE"),
+            (
+                "SELECT segments.external_conversion_source, metrics.clicks FROM campaign",
+                "PROHIBITED_SEGMENT_WITH_METRIC_IN_SELECT_OR_WHERE_CLAUSE",
+            ),
         ] {
             assert_eq!(ask(query).map(|_| ()), Err(code.to_string()), "{query}");
         }

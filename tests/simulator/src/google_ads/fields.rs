@@ -44,10 +44,7 @@ impl Field {
 
     /// Whether it is one of the date segments that can be filtered by without being selected.
     pub fn is_core_date(&self) -> bool {
-        matches!(
-            self.name,
-            "segments.date" | "segments.week" | "segments.month" | "segments.quarter" | "segments.year"
-        )
+        matches!(self.name, "segments.date" | "segments.week" | "segments.month" | "segments.quarter" | "segments.year")
     }
 }
 
@@ -104,7 +101,11 @@ pub const RESOURCES: &[Resource] = &[
         has_metrics: true,
     },
     // The ad is a segment of a search term: a term that several ads answered has a row for each when it is asked for.
-    Resource { name: "search_term_view", beside: &["customer", "campaign", "ad_group", "ad_group_ad"], has_metrics: true },
+    Resource {
+        name: "search_term_view",
+        beside: &["customer", "campaign", "ad_group", "ad_group_ad"],
+        has_metrics: true,
+    },
     Resource { name: "click_view", beside: &["customer", "campaign", "ad_group"], has_metrics: true },
 ];
 

@@ -263,11 +263,9 @@ impl Parser {
         let operator = self.operator()?;
         let values = match operator {
             Operator::IsNull | Operator::IsNotNull => Vec::new(),
-            Operator::In
-            | Operator::NotIn
-            | Operator::ContainsAny
-            | Operator::ContainsAll
-            | Operator::ContainsNone => self.list()?,
+            Operator::In | Operator::NotIn | Operator::ContainsAny | Operator::ContainsAll | Operator::ContainsNone => {
+                self.list()?
+            }
             Operator::Between => {
                 let from = self.literal()?;
                 if !self.skip(&["AND"]) {

@@ -137,7 +137,10 @@ mod tests {
         let fields: Vec<&Field> =
             ["metrics.clicks", "metrics.ctr", "metrics.average_cpe"].into_iter().filter_map(find).collect();
         let mut sums = Sums::of(fields.iter().copied());
-        for metrics in [json!({"clicks": "1", "impressions": "10", "costMicros": "5000000"}), json!({"clicks": "2", "impressions": 20})] {
+        for metrics in [
+            json!({"clicks": "1", "impressions": "10", "costMicros": "5000000"}),
+            json!({"clicks": "2", "impressions": 20}),
+        ] {
             sums.add(json!({"metrics": metrics}).as_object().unwrap());
         }
         let sent: Vec<Option<Value>> = fields.iter().map(|f| sums.json(f)).collect();

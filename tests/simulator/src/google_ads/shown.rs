@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{json, Value};
+use serde_json::json;
 
 use super::data::{customer_of, object, tail, FACTS};
 use super::eval::{Fields, Source};
@@ -124,8 +124,7 @@ impl Shown {
     /// What a query runs over: each record of the finest kind with its facts.
     pub fn sources(&self, from: &str) -> Vec<Source<'_>> {
         let mut groups: HashMap<&str, (&Fields, Option<&Fields>)> = Default::default();
-        let campaigns: HashMap<&str, &Fields> =
-            self.list("campaigns").iter().map(|c| (&*c.id, &c.fields)).collect();
+        let campaigns: HashMap<&str, &Fields> = self.list("campaigns").iter().map(|c| (&*c.id, &c.fields)).collect();
         for group in self.list("ad_groups") {
             let campaign = campaigns.get(tail(group.text("campaign"))).copied();
             groups.insert(&group.id, (&group.fields, campaign));
@@ -181,10 +180,10 @@ impl Shown {
                 let mut figures = facts("ad_performance_report", &|fact| fact.text("adGroupId").to_string());
                 let all = self.list("ad_groups").iter();
                 all.map(|group| Source {
-                        parts: above(&group.id),
-                        facts: figures.remove(&*group.id).unwrap_or_default(),
-                    })
-                    .collect()
+                    parts: above(&group.id),
+                    facts: figures.remove(&*group.id).unwrap_or_default(),
+                })
+                .collect()
             }
             "ad_group_ad" => {
                 let mut figures = facts("ad_performance_report", &|fact| fact.text("adId").to_string());
@@ -209,8 +208,7 @@ impl Shown {
                     .collect()
             }
             "search_term_view" => {
-                let ads: HashMap<&str, &Fields> =
-                    self.list("ads").iter().map(|ad| (&*ad.id, &ad.fields)).collect();
+                let ads: HashMap<&str, &Fields> = self.list("ads").iter().map(|ad| (&*ad.id, &ad.fields)).collect();
                 let facts = self.list("search_performance_report").iter().zip(&self.made);
                 facts
                     .map(|(fact, view)| {
@@ -251,4 +249,3 @@ fn search_term(customer: &str, campaign: &str, fact: &Record) -> Fields {
         "status": fact.text("status"),
     }))
 }
-
