@@ -103,10 +103,27 @@ fn clients(book: &Book) -> Vec<String> {
     open.map(|customer| customer.id.to_string()).collect()
 }
 
+/// The id of the first record made up in a collection.
+fn first_id(collection: &str) -> u64 {
+    match collection {
+        "campaigns" => 20_000_000_001,
+        "ad_groups" => 130_000_000_001,
+        "ads" => 600_000_000_001,
+        "keywords" => 300_000_000_001,
+        _ => 1_000_000_100,
+    }
+}
+
 /// The parent a new record names, or one of those there are by its number.
 fn parent(book: &Book, collection: &str, number: u64, given: Option<&Value>) -> Result<Arc<Record>, String> {
     if let Some(id) = given.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)) {
         return book.latest(collection, tail(&id)).ok_or(format!("{collection} has no {id}"));
+    }
+    // Records have ids in a row unless a test gave its own.
+    let made = book.made(collection);
+    let usual = (made > 0).then(|| (first_id(collection) + number % made).to_string());
+    if let Some(record) = usual.and_then(|id| book.latest(collection, &id)) {
+        return Ok(record);
     }
     let all = book.all_latest(collection);
     match all.len() as u64 {
@@ -128,7 +145,7 @@ pub fn draft(
     let mut given = given.clone();
     let fields = match collection {
         "customers" => {
-            let id = format!("{}", 1_000_000_100 + number);
+            let id = (first_id(collection) + number).to_string();
             json!({
                 "resourceName": format!("customers/{id}"), "id": id, "descriptiveName": names::company(number),
                 "currencyCode": "USD", "timeZone": "America/Phoenix", "manager": false, "testAccount": false,
@@ -137,7 +154,7 @@ pub fn draft(
         }
         "campaigns" => {
             let customer = owner(book, number, given.remove("customer"))?;
-            let id = 20_000_000_001 + number;
+            let id = first_id(collection) + number;
             json!({
                 "resourceName": format!("customers/{customer}/campaigns/{id}"), "id": id.to_string(),
                 "name": format!("{} {id}", names::company(number)),
@@ -152,7 +169,7 @@ pub fn draft(
         }
         "ad_groups" => {
             let campaign = parent(book, "campaigns", number, given.remove("campaign").as_ref())?;
-            let (customer, id) = (customer_of(&campaign.fields), 130_000_000_001 + number);
+            let (customer, id) = (customer_of(&campaign.fields), first_id(collection) + number);
             json!({
                 "resourceName": format!("customers/{customer}/adGroups/{id}"), "id": id.to_string(),
                 "name": format!("Group {id}"), "status": "ENABLED", "type": "SEARCH_STANDARD",
@@ -162,7 +179,7 @@ pub fn draft(
         }
         "ads" => {
             let group = parent(book, "ad_groups", number, given.remove("adGroup").as_ref())?;
-            let (customer, id) = (customer_of(&group.fields), 600_000_000_001 + number);
+            let (customer, id) = (customer_of(&group.fields), first_id(collection) + number);
             json!({
                 "resourceName": format!("customers/{customer}/adGroupAds/{}~{id}", group.id), "status": "ENABLED",
                 "adGroup": group.text("resourceName"),
@@ -175,7 +192,7 @@ pub fn draft(
         }
         "keywords" => {
             let group = parent(book, "ad_groups", number, given.remove("adGroup").as_ref())?;
-            let (customer, id) = (customer_of(&group.fields), 300_000_000_001 + number);
+            let (customer, id) = (customer_of(&group.fields), first_id(collection) + number);
             json!({
                 "resourceName": format!("customers/{customer}/adGroupCriteria/{}~{id}", group.id),
                 "criterionId": id.to_string(), "status": "ENABLED", "type": "KEYWORD", "negative": false,
@@ -267,7 +284,7 @@ fn of_ad(collection: &str, ad: &Record, number: u64, at_ms: i64, chance: &mut Ch
     let mut fact = fact(at_ms, chance);
     fact["adGroupId"] = json!(group);
     fact["adId"] = ad.get("ad")["id"].clone();
-    let keyword = json!({"adGroupCriterion": format!("customers/{customer}/adGroupCriteria/{group}~{}", 300_000_000_001 + number),
+    let keyword = json!({"adGroupCriterion": format!("customers/{customer}/adGroupCriteria/{group}~{}", first_id("keywords") + number),
                          "info": {"text": "running shoes", "matchType": "PHRASE"}});
     match collection {
         "search_performance_report" => {
