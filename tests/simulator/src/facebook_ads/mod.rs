@@ -157,7 +157,7 @@ impl FacebookAds {
     /// A longer lived token for a good one.
     fn exchange(&mut self, call: &Call<'_>, params: &Params) -> Result<Value, Refusal> {
         let is = |name: &str, knob: &str| params.get(name).is_some_and(|given| given == call.config.text(knob));
-        if !params.get("grant_type").is_some_and(|grant| grant == "fb_exchange_token") {
+        if params.get("grant_type").as_deref() != Some("fb_exchange_token") {
             return Err(Refusal::new(400, 100, "Missing or unsupported grant_type"));
         }
         if !is("client_id", "app_id") || !is("client_secret", "app_secret") {

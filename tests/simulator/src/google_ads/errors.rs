@@ -6,22 +6,24 @@ use serde_json::{json, Value};
 
 use crate::http::Reply;
 
+/// HTTP status, `google.rpc.Status.status`, and its `message`: the failure inside is more exact.
+type Kind = (u16, &'static str, &'static str);
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    pub http: u16,
-    pub status: &'static str,
-    /// What `google.rpc.Status.message` says: the failure inside is more exact.
-    pub summary: &'static str,
+    kind: &'static Kind,
     /// The member of `errorCode`, such as `queryError`; empty when there is no failure inside.
     pub family: &'static str,
     pub code: String,
     pub message: String,
-    pub details: Value,
+    details: Option<Box<Value>>,
 }
 
-const INVALID: (u16, &str, &str) = (400, "INVALID_ARGUMENT", "Request contains an invalid argument.");
-const DENIED: (u16, &str, &str) = (403, "PERMISSION_DENIED", "The caller does not have permission");
-const UNAUTHENTICATED: (u16, &str, &str) = (
+static INVALID: Kind = (400, "INVALID_ARGUMENT", "Request contains an invalid argument.");
+static DENIED: Kind = (403, "PERMISSION_DENIED", "The caller does not have permission");
+static EXHAUSTED: Kind = (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).");
+static NO_METHOD: Kind = (404, "NOT_FOUND", "Method not found.");
+static UNAUTHENTICATED: Kind = (
     401,
     "UNAUTHENTICATED",
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid \
@@ -29,33 +31,32 @@ const UNAUTHENTICATED: (u16, &str, &str) = (
 );
 
 impl Refusal {
-    fn of(kind: (u16, &'static str, &'static str), family: &'static str, code: &str, message: String) -> Refusal {
-        let (http, status, summary) = kind;
-        Refusal { http, status, summary, family, code: code.into(), message, details: Value::Null }
+    fn of(kind: &'static Kind, family: &'static str, code: &str, message: String) -> Refusal {
+        Refusal { kind, family, code: code.into(), message, details: None }
     }
 
     pub fn query(code: &str, message: String) -> Refusal {
-        Refusal::of(INVALID, "queryError", code, message)
+        Refusal::of(&INVALID, "queryError", code, message)
     }
 
     pub fn request(code: &str, message: &str) -> Refusal {
-        Refusal::of(INVALID, "requestError", code, message.into())
+        Refusal::of(&INVALID, "requestError", code, message.into())
     }
 
     pub fn header(code: &str, message: &str) -> Refusal {
-        Refusal::of(INVALID, "headerError", code, message.into())
+        Refusal::of(&INVALID, "headerError", code, message.into())
     }
 
     pub fn date(code: &str, message: &str) -> Refusal {
-        Refusal::of(INVALID, "dateError", code, message.into())
+        Refusal::of(&INVALID, "dateError", code, message.into())
     }
 
     pub fn unauthenticated(code: &str, message: &str) -> Refusal {
-        Refusal::of(UNAUTHENTICATED, "authenticationError", code, message.into())
+        Refusal::of(&UNAUTHENTICATED, "authenticationError", code, message.into())
     }
 
     pub fn denied(code: &str, message: &str) -> Refusal {
-        Refusal::of(DENIED, "authorizationError", code, message.into())
+        Refusal::of(&DENIED, "authorizationError", code, message.into())
     }
 
     pub fn no_permission() -> Refusal {
@@ -73,28 +74,28 @@ impl Refusal {
 
     /// The quota is spent: the delay is told in the failure only, there is no `Retry-After`.
     pub fn exhausted(is_daily: bool, seconds: u64) -> Refusal {
-        let kind = (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).");
         let (code, name) = match is_daily {
             true => ("RESOURCE_EXHAUSTED", "Number of operations for basic access"),
             false => ("RESOURCE_TEMPORARILY_EXHAUSTED", "Requests per second per developer token"),
         };
         let message = format!("Too many requests. Retry in {seconds} seconds.");
-        let mut refusal = Refusal::of(kind, "quotaError", code, message);
+        let mut refusal = Refusal::of(&EXHAUSTED, "quotaError", code, message);
         let quota = json!({"rateScope": "DEVELOPER", "rateName": name, "retryDelay": format!("{seconds}s")});
-        refusal.details = json!({"quotaErrorDetails": quota});
+        refusal.details = Some(Box::new(json!({"quotaErrorDetails": quota})));
         refusal
     }
 
     pub fn unknown_method() -> Refusal {
-        Refusal::of((404, "NOT_FOUND", "Method not found."), "", "", String::new())
+        Refusal::of(&NO_METHOD, "", "", String::new())
     }
 
     pub fn body(&self, version: &str, request_id: &str) -> Value {
-        let mut error = json!({"code": self.http, "message": self.summary, "status": self.status});
+        let (http, status, summary) = self.kind;
+        let mut error = json!({"code": http, "message": summary, "status": status});
         if !self.family.is_empty() {
             let mut failure = json!({"errorCode": {self.family: self.code}, "message": self.message});
-            if !self.details.is_null() {
-                failure["details"] = self.details.clone();
+            if let Some(details) = &self.details {
+                failure["details"] = (**details).clone();
             }
             error["details"] = json!([{
                 "@type": format!("type.googleapis.com/google.ads.googleads.{version}.errors.GoogleAdsFailure"),
@@ -108,6 +109,6 @@ impl Refusal {
     pub fn reply(&self, version: &str, request_id: &str, is_stream: bool) -> Reply {
         let body = self.body(version, request_id);
         let body = if is_stream { json!([body]) } else { body };
-        Reply::json(self.http, body.to_string())
+        Reply::json(self.kind.0, body.to_string())
     }
 }

@@ -358,13 +358,11 @@ fn check(field: &Field, condition: &Condition) -> Result<(), Refusal> {
                 let message = format!("Invalid enum value cannot be included in WHERE clause: '{text}'.");
                 return Err(Refusal::query("BAD_ENUM_CONSTANT", message));
             }
-            Kind::Date if operator == Operator::During => {
-                if dates::named(text, "2026-01-01").is_none() {
-                    let message = format!("'{text}' is not a date range literal.");
-                    return Err(Refusal::query("INVALID_VALUE_WITH_DURING_OPERATOR", message));
-                }
+            Kind::Date if operator == Operator::During && dates::named(text, "2026-01-01").is_none() => {
+                let message = format!("'{text}' is not a date range literal.");
+                return Err(Refusal::query("INVALID_VALUE_WITH_DURING_OPERATOR", message));
             }
-            Kind::Date if !dates::is_day(text) => {
+            Kind::Date if operator != Operator::During && !dates::is_day(text) => {
                 let message =
                     format!("Invalid date literal supplied for field '{}'. Expected 'YYYY-MM-DD'.", field.name);
                 return Err(Refusal::query("INVALID_DATE_FORMAT", message));
