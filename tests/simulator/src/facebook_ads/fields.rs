@@ -96,7 +96,8 @@ pub fn render(collection: &str, node: &Fields, wanted: &[Wanted]) -> Result<Valu
         let Some(value) = node.get(&field.name).filter(|value| !value.is_null()) else { continue };
         sent[&field.name] = match (field.name.as_str(), value) {
             ("creative", Value::Object(creative)) => render("creatives", creative, &with_id(&field.inside))?,
-            ("campaign" | "adset" | "source_campaign" | "business", Value::Object(inner)) => {
+            ("business", Value::Object(_)) if field.inside.is_empty() => value.clone(),
+            ("campaign" | "adset" | "business", Value::Object(inner)) => {
                 let names = with_id(&field.inside);
                 let shown = names.iter().filter_map(|w| Some((w.name.clone(), inner.get(&w.name)?.clone())));
                 Value::Object(shown.collect())

@@ -79,7 +79,8 @@ fn read(request: &Request) -> Result<Message, &'static str> {
     let is_12 = root.space == SOAP_12;
     let header = root.child("Header").cloned().unwrap_or_default();
     let token = header.child("fueloauth").filter(|e| e.space == "http://exacttarget.com");
-    let token = token.map(|e| e.text.trim().to_string()).filter(|token| !token.is_empty());
+    // zeep clients wrap the text in an element: it counts all the same.
+    let token = token.map(|e| e.inner_text().trim().to_string()).filter(|token| !token.is_empty());
     let body = root.child("Body").and_then(|body| body.children.first()).cloned().ok_or("The body is empty.")?;
     let in_type = request.header("content-type").and_then(|t| t.split("action=").nth(1)).map(str::to_string);
     let in_header = header.child("Action").map(|action| action.text.clone());

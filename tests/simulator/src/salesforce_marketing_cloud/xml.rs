@@ -26,6 +26,12 @@ impl Element {
         self.child(name).map_or("", |child| child.text.trim())
     }
 
+    /// Its text and that of all inside it.
+    pub fn inner_text(&self) -> String {
+        let inside: String = self.children.iter().map(Element::inner_text).collect();
+        format!("{}{inside}", self.text)
+    }
+
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
