@@ -2,7 +2,12 @@
 //!
 //! developers.facebook.com/docs/marketing-api. Every request is judged by its token first, then by how many there were; usage
 //! comes in headers, in percent.
+//!
+//! Control calls of its own: `DELETE tokens` ends the token (190, 463), `POST tokens` makes it good again. What is above a new
+//! record is named by `account_id`, `campaign_id`, `adset_id` or `ad_id`. A row of insights is `{account}:{ad}:{day}`.
 
+mod asked;
+mod calls;
 mod data;
 mod errors;
 mod fields;
@@ -11,6 +16,7 @@ mod insights;
 mod nodes;
 mod pages;
 mod runs;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -111,21 +117,6 @@ impl FacebookAds {
         }
     }
 
-    /// Whether there were too many calls, and by which code it is told.
-    fn check_rate(&self, call: &Call<'_>, path: &[&str]) -> Result<(), Refusal> {
-        let quota = call.config.number("call_quota");
-        if !call.is_over_rate && (quota <= 0 || call.calls <= quota as u64) {
-            return Ok(());
-        }
-        let code = match call.config.number("rate_error") {
-            0 if path.last() == Some(&"insights") => 80000,
-            0 if path.first().is_some_and(|id| id.starts_with("act_")) => 80004,
-            0 => 17,
-            code => code as u32,
-        };
-        Err(Refusal::too_many_calls(code))
-    }
-
     fn answer_graph(&mut self, call: &Call<'_>, params: &Params) -> Result<Value, Refusal> {
         let request = call.request;
         let parts: Vec<&str> = request.path.split('/').filter(|p| !p.is_empty()).collect();
@@ -140,7 +131,7 @@ impl FacebookAds {
             return self.exchange(call, params);
         }
         self.check_token(call, params)?;
-        self.check_rate(call, parts)?;
+        usage::check(call, parts)?;
         match (request.method.as_str(), parts) {
             ("POST", []) => self.batch(call, params),
             ("GET", ["me"]) => Ok(json!({"name": "Simulated User", "id": "10000000000000001"})),
@@ -209,156 +200,6 @@ impl FacebookAds {
         Ok(Value::Array(answers))
     }
 
-    fn permit(&self, call: &Call<'_>, collection: &str, account: &str) -> Result<(), Refusal> {
-        let plain = collection.replace('_', "");
-        if call.config.denies(&[collection, &plain]) {
-            return Err(Refusal::no_permission());
-        }
-        if !account.is_empty() && call.config.denies(&[account, &format!("act_{account}")]) {
-            return Err(Refusal::no_account_permission());
-        }
-        Ok(())
-    }
-
-    /// Fields of accounts that need more rights than the token may have: denied as `ad_accounts.owner`.
-    fn wanted(&self, call: &Call<'_>, params: &Params, collection: &str) -> Result<Vec<fields::Wanted>, Refusal> {
-        let Some(text) = params.get("fields") else { return Ok(fields::default_of(collection)) };
-        let wanted = fields::parse(&text);
-        match wanted.iter().any(|field| call.config.denies(&[&format!("{collection}.{}", field.name)])) {
-            true => Err(Refusal::no_field_permission()),
-            false => Ok(wanted),
-        }
-    }
-
-    fn accounts(&self, call: &Call<'_>, params: &Params) -> Result<Value, Refusal> {
-        self.permit(call, "ad_accounts", "")?;
-        let look = self.look();
-        let all = self.book.listed("ad_accounts");
-        let wanted = self.wanted(call, params, "ad_accounts")?;
-        let visible: Vec<_> = all.iter().filter(|a| !call.config.denies(&[&a.id, a.text("account_id")])).collect();
-        let size = self.page_size(call, params)?;
-        let place = |cursor: &Value| visible.iter().position(|a| *cursor == *a.id);
-        let (from, to) = pages::range(call.request, visible.len(), size, place)?;
-        let data: Result<Vec<Value>, Refusal> = visible[from..to]
-            .iter()
-            .map(|a| fields::render("ad_accounts", &look.node("ad_accounts", a), &wanted))
-            .collect();
-        Ok(pages::body(call.request, data?, (from, to), visible.len(), |at| json!(visible[at].id)))
-    }
-
-    /// How many a page may have. Too many at once is told as too much data.
-    fn page_size(&self, call: &Call<'_>, params: &Params) -> Result<usize, Refusal> {
-        let limit = pages::limit(params.get("limit"))?;
-        let most = call.config.size("most_per_page");
-        if most > 0 && limit > most {
-            return Err(Refusal::too_much_data());
-        }
-        Ok(call.config.page_of(limit, limit))
-    }
-
-    fn node(&mut self, call: &Call<'_>, params: &Params, id: &str) -> Result<Value, Refusal> {
-        if let Some(run) = self.runs.get_mut(id) {
-            return run.look(params.get("fields"));
-        }
-        let look = self.look();
-        let (collection, record) = look.any(id).ok_or_else(|| Refusal::no_object("get", id))?;
-        self.permit(call, collection, record.text("account_id"))?;
-        fields::render(collection, &look.node(collection, &record), &self.wanted(call, params, collection)?)
-    }
-
-    fn edge(&self, call: &Call<'_>, params: &Params, id: &str, edge: &str) -> Result<Value, Refusal> {
-        let look = self.look();
-        let (above, parent) = look.any(id).ok_or_else(|| Refusal::no_object("get", id))?;
-        let collection = nodes::edge(edge).filter(|collection| match *collection {
-            "campaigns" => above == "ad_accounts",
-            "ad_sets" => matches!(above, "ad_accounts" | "campaigns"),
-            _ => above != "ads",
-        });
-        let Some(collection) = collection else {
-            return Err(Refusal::new(400, 2500, format!("Unknown path components: /{edge}")));
-        };
-        self.permit(call, collection, parent.text("account_id"))?;
-        let wanted = self.wanted(call, params, collection)?;
-        let get = |name: &str| params.get(name);
-        let filters = filters::parse(&get)?;
-        let level = nodes::level(collection);
-        let mut kept = Vec::new();
-        let all = look.below(collection, above, id);
-        for record in &all {
-            if filters::keep(&filters, level, &look.slim(collection, record))? {
-                kept.push(record);
-            }
-        }
-        let size = self.page_size(call, params)?;
-        // A cursor marks an object; one that is no longer in the list still marks its place.
-        let place = |cursor: &Value| {
-            let number = all.iter().find(|record| *cursor == *record.id)?.number;
-            let is_after = params.get("before").is_none_or(|text| text.is_empty());
-            let at = kept.iter().position(|record| record.number <= number).unwrap_or(kept.len());
-            let is_there = kept.get(at).is_some_and(|record| record.number == number);
-            Some(if is_after && !is_there { at.saturating_sub(1) } else { at })
-        };
-        let (from, to) = pages::range(call.request, kept.len(), size, place)?;
-        let shown = kept[from..to].iter();
-        let data: Result<Vec<Value>, Refusal> =
-            shown.map(|record| fields::render(collection, &look.node(collection, record), &wanted)).collect();
-        let mut body = pages::body(call.request, data?, (from, to), kept.len(), |at| json!(kept[at].id));
-        if params.get("summary").is_some_and(|text| text != "false") {
-            body["summary"] = json!({"total_count": kept.len()});
-        }
-        Ok(body)
-    }
-
-    fn asked(&self, call: &Call<'_>, params: &Params, id: &str) -> Result<Report, Refusal> {
-        let look = self.look();
-        let (collection, record) = look.any(id).ok_or_else(|| Refusal::no_object(&call.request.method, id))?;
-        let account = record.text("account_id").to_string();
-        self.permit(call, "insights", &account)?;
-        let today = insights::today(look, &account, call.now_ms);
-        let asked = insights::read(&|name| params.get(name), nodes::level(collection), &today)?;
-        let rows = asked.rows(look, collection, id)?;
-        let ends = (asked.ranges.iter().map(|r| r.0).min(), asked.ranges.iter().map(|r| r.1).max());
-        let text = |day: Option<chrono::NaiveDate>| day.map(|d| d.to_string()).unwrap_or_default();
-        Ok(Report { account, rows, dates: (text(ends.0), text(ends.1)) })
-    }
-
-    fn insights(&mut self, call: &Call<'_>, params: &Params, id: &str) -> Result<Value, Refusal> {
-        let size = self.page_size(call, params)?;
-        let page_of = |rows: &[Value]| -> Result<Value, Refusal> {
-            let place = |cursor: &Value| cursor.as_u64().map(|at| at as usize);
-            let (from, to) = pages::range(call.request, rows.len(), size, place)?;
-            Ok(pages::body(call.request, rows[from..to].to_vec(), (from, to), rows.len(), |at| json!(at)))
-        };
-        if let Some(run) = self.runs.get_mut(id) {
-            return page_of(run.rows()?);
-        }
-        let report = self.asked(call, params, id)?;
-        let most = call.config.size("most_rows_at_once");
-        if most > 0 && report.rows.len() > most {
-            return Err(Refusal::too_much_data());
-        }
-        page_of(&report.rows)
-    }
-
-    /// A report run. One with too many rows fails in the end: a smaller one, by date or object, does not.
-    fn order(&mut self, call: &Call<'_>, params: &Params, id: &str) -> Result<Value, Refusal> {
-        let report = self.asked(call, params, id)?;
-        let most = call.config.size("most_rows_of_a_run");
-        let outcome = match most > 0 && report.rows.len() > most {
-            true => "Job Failed".to_string(),
-            false => call.config.text("run_outcome").to_string(),
-        };
-        let id = self.runs.make(runs::Order {
-            account: report.account,
-            rows: report.rows,
-            steps: call.config.size("run_polls"),
-            outcome,
-            made_ms: call.now_ms,
-            dates: report.dates,
-        });
-        Ok(json!({"report_run_id": id}))
-    }
-
     fn reply(&mut self, call: &Call<'_>) -> Reply {
         let params = Params::of(call.request);
         let trace = format!("A{}", self.chance.letters(22));
@@ -369,14 +210,8 @@ impl FacebookAds {
         };
         reply.credential = credential;
         let reply = reply.with("Content-Type", "application/json; charset=UTF-8").with("x-fb-trace-id", trace);
-        usage(call, reply)
+        usage::tell(call, reply)
     }
-}
-
-struct Report {
-    account: String,
-    rows: Vec<Value>,
-    dates: (String, String),
 }
 
 /// `appsecret_proof`: the token's HMAC-SHA256 under the app's secret.
@@ -392,33 +227,6 @@ fn check_version(part: &str, path: &str) -> Result<(), Refusal> {
         Some(major) if major < *VERSIONS.start() => Err(Refusal::old_version(*VERSIONS.end())),
         _ => Err(Refusal::unknown_path(path)),
     }
-}
-
-/// The headers that say how much of the allowance is spent.
-fn usage(call: &Call<'_>, reply: Reply) -> Reply {
-    let quota = call.config.number("call_quota").max(0) as u64;
-    let percent = (call.calls * 100).checked_div(quota).unwrap_or(call.calls / 100).min(100);
-    let is_blocked = reply.status != 200 && percent >= 100 || call.is_over_rate;
-    let regain = if is_blocked { call.config.number("regain_minutes") } else { 0 };
-    let app = json!({"call_count": percent, "total_cputime": percent / 4, "total_time": percent / 4});
-    let reply =
-        reply.with("x-app-usage", app.to_string()).with("facebook-api-version", format!("v{}.0", VERSIONS.end()));
-    let path = &call.request.path;
-    let Some(account) = path.split('/').find_map(|part| part.strip_prefix("act_")) else { return reply };
-    let is_insights = path.ends_with("/insights");
-    let tier = "standard_access";
-    let case = json!({
-        "type": if is_insights { "ads_insights" } else { "ads_management" }, "call_count": percent,
-        "total_cputime": percent / 4, "total_time": percent / 4, "estimated_time_to_regain_access": regain,
-        "ads_api_access_tier": tier,
-    });
-    let reply = reply.with("x-business-use-case-usage", json!({account: [case]}).to_string());
-    if is_insights {
-        let throttle = json!({"app_id_util_pct": percent, "acc_id_util_pct": percent, "ads_api_access_tier": tier});
-        return reply.with("x-fb-ads-insights-throttle", throttle.to_string());
-    }
-    let own = json!({"acc_id_util_pct": percent, "reset_time_duration": regain * 60, "ads_api_access_tier": tier});
-    reply.with("x-ad-account-usage", own.to_string())
 }
 
 impl App for FacebookAds {
@@ -545,7 +353,7 @@ impl App for FacebookAds {
                     let node = truth.node(collection, &record);
                     let is_deleted = node.get("effective_status") == Some(&json!("DELETED"));
                     rows.push(
-                        json!({"id": record.id, "version": record.version, "deleted": is_deleted,
+                        json!({"id": record.id, "version": truth.version(&record), "deleted": is_deleted,
                                "changed_at": record.updated_ms, "record": node})
                         .to_string(),
                     );

@@ -100,6 +100,12 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// The newest version of a record and of what is above it: that changes its status.
+    pub fn version(&self, record: &Record) -> u64 {
+        let above = |collection: &str, member: &str| self.get(collection, record.text(member)).map_or(0, |r| r.version);
+        record.version.max(above("campaigns", "campaign_id")).max(above("ad_sets", "adset_id"))
+    }
+
     pub fn node(&self, collection: &str, record: &Record) -> Fields {
         let mut node = record.fields.clone();
         let zone = self.zone(record.text("account_id"));

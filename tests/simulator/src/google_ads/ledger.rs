@@ -1,5 +1,7 @@
 //! Decides what is true of reports: the rows the API would give for every account and day, by their keys.
 
+use std::collections::HashMap;
+
 use serde_json::{json, Value};
 
 use super::eval::{rows, Fields};
@@ -107,13 +109,37 @@ fn all_rows(book: &Book, report: &Report) -> Vec<(String, Fields)> {
     found
 }
 
+/// The newest version of the facts behind each row. A fact's id begins with that of its row, but for campaigns.
+fn versions(book: &Book, report: &Report) -> HashMap<String, u64> {
+    let groups = book.all_latest("ad_groups");
+    let campaigns: HashMap<&str, &str> = groups.iter().map(|g| (&*g.id, data::tail(g.text("campaign")))).collect();
+    let mut found: HashMap<String, u64> = HashMap::new();
+    for fact in book.all_latest(report.facts) {
+        let parts: Vec<&str> = fact.id.split(':').collect();
+        let row = match report.name {
+            "campaign_performance_report" => {
+                let campaign = campaigns.get(fact.text("adGroupId")).copied().unwrap_or("");
+                format!("{campaign}:{}", fact.get("segments")["date"].as_str().unwrap_or(""))
+            }
+            "ad_performance_report" | "keywords_performance_report" => parts[..parts.len().min(3)].join(":"),
+            _ => fact.id.to_string(),
+        };
+        let newest = found.entry(row).or_default();
+        *newest = fact.version.max(*newest);
+    }
+    found
+}
+
 /// The ledger of a report; `None` for a collection that is none. A report shows what the API shows.
 pub fn report(book: &Book, collection: &str) -> Option<String> {
     let report = REPORTS.iter().find(|report| report.name == collection)?;
-    let version = book.all_latest(report.facts).iter().map(|fact| fact.version).max().unwrap_or(0);
+    let versions = versions(book, report);
     let rows: Vec<String> = all_rows(book, report)
         .into_iter()
-        .map(|(id, record)| json!({"id": id, "version": version, "deleted": false, "record": record}).to_string())
+        .map(|(id, record)| {
+            let version = versions.get(&id).copied().unwrap_or(0);
+            json!({"id": id, "version": version, "deleted": false, "record": record}).to_string()
+        })
         .collect();
     Some(format!("[{}\n]", rows.iter().map(|row| format!("\n{row}")).collect::<Vec<_>>().join(",")))
 }

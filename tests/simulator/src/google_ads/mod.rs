@@ -2,7 +2,13 @@
 //!
 //! developers.google.com/google-ads/api/rest. `googleAds:searchStream` answers an array of chunks, `googleAds:search` pages
 //! of 10,000 rows whose size cannot be asked for. The wording of what `click_view` refuses is not documented; its limits are.
+//!
+//! Control calls of its own: `POST token` gives a new access token, `DELETE tokens` ends all of them, `GET tokens` counts
+//! those granted. What belongs to a new record is named by `customer`, `campaign`, `adGroup`, `ad` or `keyword`, a fact's day
+//! by `date`. A report's row has the id of its key joined by ":" (`{ad group}:{ad}:{day}`); `campaign_performance_report`
+//! follows from that of the ads.
 
+mod access;
 mod data;
 mod dates;
 mod errors;
@@ -12,6 +18,7 @@ mod gaql;
 mod ledger;
 mod metrics;
 mod oauth;
+mod plan;
 mod shown;
 
 #[cfg(test)]
@@ -22,10 +29,12 @@ use serde_json::{json, Map, Value};
 use crate::app::{bad, Answer, App, Ask, Call, Happened};
 use crate::chance::Chance;
 use crate::http::{Reply, Request};
-use crate::rest::auth::{bearer, Tokens};
-use crate::rest::{crud, page, Book, Record, When};
+use crate::rest::auth::Tokens;
+use crate::rest::{crud, page, Book, When};
+use access::accessible;
 use errors::Refusal;
-use eval::{Fields, Plan};
+use eval::Fields;
+use plan::Plan;
 
 /// Versions that answer; a version lives about a year.
 const VERSIONS: std::ops::RangeInclusive<u32> = 23..=26;
@@ -63,91 +72,6 @@ impl GoogleAds {
             ("POST", [_, "customers", customer, "googleAds:searchStream"]) => self.search(call, customer, true),
             _ => Err(Refusal::unknown_method()),
         }
-    }
-
-    fn check_credentials(&mut self, call: &Call<'_>) -> Result<(), Refusal> {
-        match self.credential(call) {
-            "valid" => {}
-            "expired" => return Err(Refusal::unauthenticated("OAUTH_TOKEN_EXPIRED", "The OAuth token has expired.")),
-            "none" => return Err(Refusal::unauthenticated("OAUTH_TOKEN_HEADER_INVALID", "There is no OAuth token.")),
-            _ => return Err(Refusal::unauthenticated("OAUTH_TOKEN_INVALID", "The OAuth token is invalid.")),
-        }
-        match call.request.header("developer-token") {
-            None => {
-                let message = "The developer token is missing from the request.";
-                return Err(Refusal::request("DEVELOPER_TOKEN_PARAMETER_MISSING", message));
-            }
-            Some(token) if token != call.config.text("developer_token") => {
-                let message = "The developer token is not valid.";
-                return Err(Refusal::unauthenticated("DEVELOPER_TOKEN_INVALID", message));
-            }
-            Some(_) if !call.config.flag("developer_token_approved") => {
-                let message = "The developer token is only approved for use with test accounts. To access non-test \
-                               accounts, apply for Basic or Standard access.";
-                return Err(Refusal::denied("DEVELOPER_TOKEN_NOT_APPROVED", message));
-            }
-            Some(_) => {}
-        }
-        let quota = call.config.number("daily_quota");
-        let delay = call.config.number("retry_delay_seconds").max(0) as u64;
-        if quota > 0 && call.calls > quota as u64 {
-            return Err(Refusal::exhausted(true, delay));
-        }
-        if call.is_over_rate {
-            return Err(Refusal::exhausted(false, delay));
-        }
-        Ok(())
-    }
-
-    fn credential(&self, call: &Call<'_>) -> &'static str {
-        let token = bearer(call.request);
-        let constant = call.config.text("access_token");
-        match token {
-            Some(token) if !constant.is_empty() && token == constant => "valid",
-            token => self.tokens.check(token, call.now_ms),
-        }
-    }
-
-    /// The account a path names, if whoever asks may read it.
-    fn customer(&self, call: &Call<'_>, id: &str) -> Result<std::sync::Arc<Record>, Refusal> {
-        if !is_customer_id(id) {
-            let message = format!("Invalid customer ID '{id}'.");
-            return Err(Refusal::request("INVALID_CUSTOMER_ID", &message));
-        }
-        let login = call.request.header("login-customer-id").unwrap_or(id);
-        if !is_customer_id(login) {
-            let message = format!("The login customer ID header '{login}' could not be validated.");
-            return Err(Refusal::header("INVALID_LOGIN_CUSTOMER_ID", &message));
-        }
-        let Some(customer) = self.book.find("customers", id) else {
-            let message = "No customer found for the provided customer id.";
-            return Err(Refusal::unauthenticated("CUSTOMER_NOT_FOUND", message));
-        };
-        let above = self.lineage(id);
-        let is_reachable = above.iter().any(|one| one == login)
-            && self.lineage(login).iter().any(|one| accessible(call).contains(&one.as_str()));
-        // A client that is only reached through a manager needs that manager in the header.
-        let is_direct = call.request.header("login-customer-id").is_some() || accessible(call).contains(&id);
-        if !is_reachable || !is_direct || call.config.denies(&[id]) {
-            return Err(Refusal::no_permission());
-        }
-        match customer.text("status") {
-            "ENABLED" => Ok(customer),
-            _ => Err(Refusal::not_enabled()),
-        }
-    }
-
-    /// An account and its managers, lowest first.
-    fn lineage(&self, id: &str) -> Vec<String> {
-        let mut found = vec![id.to_string()];
-        while let Some(customer) = found.last().and_then(|id| self.book.find("customers", id)) {
-            let above = customer.text("managedBy").to_string();
-            if above.is_empty() || found.contains(&above) {
-                break;
-            }
-            found.push(above);
-        }
-        found
     }
 
     fn search(&mut self, call: &Call<'_>, customer: &str, is_stream: bool) -> Result<Reply, Refusal> {
@@ -238,15 +162,6 @@ fn one_recent_day(plan: &Plan, today: &str) -> Result<(), Refusal> {
         return Err(Refusal::date("EARLIER_THAN_MINIMUM_DATE", message));
     }
     Ok(())
-}
-
-fn is_customer_id(text: &str) -> bool {
-    text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// The accounts whoever asks has a login for.
-fn accessible<'a>(call: &Call<'a>) -> Vec<&'a str> {
-    call.config.text("accessible_customers").split(',').map(str::trim).filter(|id| !id.is_empty()).collect()
 }
 
 /// The version of a path: a number that answers, or why not.

@@ -2,9 +2,13 @@
 //!
 //! Three hosts of one tenant (auth, rest, soap) share an address here and differ by path. Doubled slashes are taken: the
 //! vendor's own SDK joins `rest_instance_url`, which ends with one, to paths that begin with one.
+//!
+//! Control calls of its own: `DELETE tokens` ends all access tokens, `GET tokens` counts those granted, `DELETE retrieves`
+//! forgets the retrieves under way. `goals` are read from `interactions`: change those.
 
 mod central;
 mod data;
+mod lists;
 mod rest;
 mod soap;
 mod xml;
