@@ -14,6 +14,9 @@ packages=(ca-certificates curl gcc libc6-dev make pkg-config clang libclang-dev 
 if ! server=$(find_pg_config) || [ ! -f "$("$server" --includedir-server)/postgres.h" ]; then
     packages+=(postgresql-15 postgresql-server-dev-15)
 fi
+if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
+    packages+=(nodejs npm)
+fi
 major=15
 if server=$(find_pg_config); then
     major=$("$server" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
@@ -65,5 +68,13 @@ if ! cat "${requirements[@]}" | cmp -s - "$VENV/installed.txt"; then
     [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
     "$VENV/bin/pip" install -q --disable-pip-version-check "${requirements[@]/#/--requirement=}" >&2
     cat "${requirements[@]}" >"$VENV/installed.txt"
+fi
+# Of the apps' own clients one is for Node.
+if ! cmp -s tests/clients/node/package.json target/node/installed.json; then
+    say "installing the Node packages of the tests"
+    mkdir -p target/node
+    cp tests/clients/node/package.json target/node/
+    npm install --prefix target/node --no-audit --no-fund --loglevel=error >&2
+    cp tests/clients/node/package.json target/node/installed.json
 fi
 say "set up: $("$server" --version), Rust $rust, cargo-pgrx $CARGO_PGRX_VERSION"
