@@ -127,7 +127,7 @@ pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Re
     for (name, text) in &request.headers {
         headers.insert(header_name(name)?, header_value(name, text)?);
     }
-    let (name, text, option) = match &account.source.auth {
+    let (name, text, option) = match account.auth() {
         Auth::Bearer { secret, .. } => {
             let key = credential(account, secret).ok_or_else(|| missing(account, secret.clone()))?;
             (AUTHORIZATION, format!("Bearer {key}"), secret.as_str())
@@ -142,6 +142,7 @@ pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Re
             Some(text) => (header_name(header)?, text, header.as_str()),
             None => return Ok(headers),
         },
+        Auth::None { .. } | Auth::Query { .. } | Auth::OneOf { .. } => return Ok(headers),
         Auth::Oauth2 { .. } => match token {
             Some(token) => (AUTHORIZATION, format!("Bearer {}", token.token.expose()), "access token"),
             None => return Err(SyncError::internal("a call was made before there was an access token")),

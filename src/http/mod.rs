@@ -23,7 +23,7 @@ pub use client::ApiClient;
 pub use pool::ClientPool;
 
 use crate::error::SyncError;
-use crate::manifest::Source;
+use crate::manifest::{Auth, Source};
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -42,6 +42,13 @@ pub struct Account {
     pub policy: Policy,
     /// What a token exchange gave; `None` for sources with static credentials.
     pub token: Option<AccessToken>,
+}
+
+impl Account {
+    /// How calls of this account prove who they are: of several ways the first whose credentials are all set.
+    pub fn auth(&self) -> &Auth {
+        self.source.auth.chosen(&|name| self.credentials.get(name).is_some_and(|s| !s.expose().is_empty()))
+    }
 }
 
 /// The result of a token exchange.

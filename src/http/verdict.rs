@@ -106,6 +106,8 @@ pub fn error_of(means: Meaning, failure: Failure<'_>) -> SyncError {
         Meaning::FieldRefused => SyncError::FieldRefused { detail },
         Meaning::CursorExpired => SyncError::CursorExpired { detail },
         Meaning::Unsupported => SyncError::Unsupported { reason: detail },
-        Meaning::BadRequest => SyncError::BadRequest { status, request: request.to_string(), detail },
+        Meaning::BadRequest | Meaning::ReducePage | Meaning::NoRecords => {
+            SyncError::BadRequest { status, request: request.to_string(), detail }
+        }
     }
 }

@@ -175,8 +175,10 @@ impl<'r> Poll<'r> {
 
     fn request(&self, from: i64) -> Result<Request, SyncError> {
         let mut request = Request { target: self.feed.path.clone(), ..Request::default() };
-        for (name, text) in &self.feed.params {
-            request.query.extend(crate::http::fill(self.api.account(), text)?.map(|value| (name.clone(), value)));
+        for (name, param) in &self.feed.params {
+            for text in param.templates() {
+                request.query.extend(crate::http::fill(self.api.account(), text)?.map(|value| (name.clone(), value)));
+            }
         }
         if let Some(param) = &self.feed.cursor.param {
             request = with_param(&request, param, &bound(&self.feed.cursor, from, false));
@@ -239,7 +241,7 @@ impl<'r> Poll<'r> {
             } else {
                 Some(&*output.collection.name)
             };
-            let Some((base, collection)) = base.and_then(|base| Some((base, self.source.collection(base)?))) else {
+            let Some((base, collection)) = base.and_then(|base| Some((base, self.source.listed(base)?))) else {
                 continue;
             };
             // An object without an id cannot be told from others; it goes to the table, which parks it.
@@ -250,7 +252,7 @@ impl<'r> Poll<'r> {
             }
         }
         for (base, takers) in takers {
-            let Some(base) = self.source.collection(base) else { continue };
+            let Some(base) = self.source.listed(base) else { continue };
             match self.object(base, &takers, change, object, created, sink).await {
                 Err(error) if is_of_one(&error) => self.fail(&takers, &error),
                 other => other?,
@@ -354,7 +356,7 @@ fn parent_of<'s>(source: &'s Source, collection: &'s Collection, object: &str) -
     let parents = &collection.parent.as_ref()?.collections;
     // With several parents the object's own kind tells; every app that has several names it.
     let kind = text_at(object, "/object");
-    let is_it = |name: &&String| source.collection(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref());
+    let is_it = |name: &&String| source.listed(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref());
     let only = || parents.first().filter(|_| parents.len() == 1);
     parents.iter().find(is_it).or_else(only).map(String::as_str)
 }

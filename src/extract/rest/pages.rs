@@ -117,11 +117,12 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
             Some("false" | "null") => {}
             _ => return Err(format!("the reply does not say at \"{more}\" whether there is more")),
         },
-        Pages::NextUrl { .. } | Pages::Token { .. } => {
+        Pages::NextUrl { .. } | Pages::Token { .. } | Pages::Scroll { .. } | Pages::TimeExport { .. } => {
             next = parts.value(1).and_then(text_of).filter(|text| !text.is_empty()).map(|text| text.into_owned());
         }
         // The pager counts; all it needs to know is whether the page was full.
         Pages::Offset { size, .. } => next = (slices.len() >= *size as usize).then(|| slices.len().to_string()),
+        Pages::HeaderToken { .. } | Pages::LinkHeader { .. } | Pages::PageNumber { .. } => {}
     }
     let records = slices.iter().map(range).collect();
     Ok(ListPage { records, text, next, stuck, ..empty(false) })
@@ -130,28 +131,23 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
 /// What a page is read for beside its records: where it says how the listing goes on.
 fn pointer(pages: &Pages) -> Option<&str> {
     match pages {
-        Pages::LastId { more: pointer, .. } | Pages::NextUrl { pointer, .. } | Pages::Token { pointer, .. } => {
-            Some(pointer)
-        }
-        Pages::None | Pages::Offset { .. } => None,
+        Pages::LastId { more: pointer, .. }
+        | Pages::NextUrl { pointer, .. }
+        | Pages::Token { pointer, .. }
+        | Pages::Scroll { pointer, .. }
+        | Pages::TimeExport { pointer, .. } => Some(pointer),
+        _ => None,
     }
 }
 
 /// The size parameter of a listing, unless the request says it already.
 pub fn sized(mut request: Request, pages: &Pages, limit: Option<u64>) -> Request {
-    let (param, size) = match pages {
-        Pages::LastId { size_param, size, .. } | Pages::Offset { size_param, size, .. } => {
-            (Some(size_param), Some(*size))
-        }
-        Pages::NextUrl { size_param, size, .. } | Pages::Token { size_param, size, .. } => (size_param.as_ref(), *size),
-        Pages::None => (None, None),
-    };
-    if let (Some(param), Some(size)) = (param, size) {
+    if let (Some(param), Some(size)) = pages.size() {
         // Offsets are counted in full pages, so their size stays.
         let fixed = matches!(pages, Pages::Offset { .. });
         let size = limit.filter(|_| !fixed).map_or(u64::from(size), |limit| limit.clamp(1, u64::from(size)));
         request.query.retain(|(name, _)| name != param);
-        request.query.insert(0, (param.clone(), size.to_string()));
+        request.query.insert(0, (param.to_string(), size.to_string()));
     }
     request
 }
@@ -259,10 +255,13 @@ impl Pager {
     fn following(&self, api: &ApiClient, place: &str) -> Result<Request, SyncError> {
         Ok(match &self.shape.pages {
             Pages::None => self.first.clone(),
-            Pages::LastId { param, .. } | Pages::Token { param, .. } | Pages::Offset { param, .. } => {
-                with_param(&self.first, param, place)
-            }
-            Pages::NextUrl { .. } => {
+            Pages::LastId { param, .. }
+            | Pages::Token { param, .. }
+            | Pages::HeaderToken { param, .. }
+            | Pages::Scroll { param, .. }
+            | Pages::PageNumber { param, .. }
+            | Pages::Offset { param, .. } => with_param(&self.first, param, place),
+            Pages::NextUrl { .. } | Pages::LinkHeader { .. } | Pages::TimeExport { .. } => {
                 let base = format!("{}/{}", api.base_url()?, self.first.target.trim_start_matches('/'));
                 let joined = reqwest::Url::parse(&base).and_then(|base| base.join(place));
                 let joined =

@@ -9,8 +9,7 @@ use crate::extract::record::string_of;
 use crate::extract::time::to_iso_ms;
 use crate::extract::Output;
 use crate::http::{Account, Request};
-use crate::manifest::{field_path, Collection, Cursor, Format, Pages, Source};
-use std::collections::BTreeMap;
+use crate::manifest::{field_path, Collection, Cursor, Format, Pages, Param, Params, Source};
 
 pub const SECOND_US: i64 = 1_000_000;
 
@@ -20,7 +19,7 @@ pub fn bases<'s>(source: &'s Source, collection: &Collection) -> Result<Vec<&'s 
         return Err(SyncError::Unsupported { reason: reason.clone() });
     }
     let find = |name: &str| {
-        let found = source.collection(name);
+        let found = source.listed(name);
         found.ok_or_else(|| SyncError::internal(format!("the source has no collection \"{name}\"")))
     };
     match &collection.parent {
@@ -31,7 +30,7 @@ pub fn bases<'s>(source: &'s Source, collection: &Collection) -> Result<Vec<&'s 
 
 /// How the listing of a collection is paged.
 pub fn shape(base: &Collection) -> Shape {
-    Shape { records: base.records.clone(), pages: base.pages.clone().unwrap_or(Pages::None) }
+    Shape { records: base.records.pointer.clone(), pages: base.pages.clone().unwrap_or(Pages::None) }
 }
 
 /// The first page of a base's listing, with what its children need to be in it.
@@ -50,7 +49,8 @@ pub fn base_request(
     let children = outputs.iter().filter_map(|o| o.collection.parent.as_ref());
     let children = children.filter(|p| p.explode.is_some() && p.collections.contains(&base.name));
     let params = base.params.iter().chain(children.flat_map(|p| &p.params));
-    for (name, text) in params {
+    for (name, param) in params {
+        let Param::Text(text) = param else { continue };
         if let Some(value) = crate::http::fill(account, text)? {
             let param = (name.clone(), value);
             if !request.query.contains(&param) {
@@ -64,12 +64,16 @@ pub fn base_request(
 /// A listing below a record, such as `/v1/invoices/{id}/lines`.
 pub fn listing(
     path: &str,
-    params: &BTreeMap<String, String>,
+    params: &Params,
     record: Option<(&Collection, &str)>,
     pages: &Pages,
 ) -> Result<Request, SyncError> {
-    let fill = |(name, text): (&String, &String)| Ok((name.clone(), fill_fields(text, record, str::to_string)?));
-    let query = params.iter().map(fill).collect::<Result<_, SyncError>>()?;
+    let mut query = Vec::new();
+    for (name, param) in params {
+        for text in param.templates() {
+            query.push((name.clone(), fill_fields(text, record, str::to_string)?));
+        }
+    }
     let target = fill_fields(path, record, encode_segment)?;
     Ok(sized(Request { target, query, ..Request::default() }, pages, None))
 }

@@ -155,7 +155,7 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
     }
     let parent = collection.parent.as_ref()?;
     let [base] = parent.collections.as_slice() else { return None };
-    let base = source.collection(base).filter(|b| b.by_key.is_some())?;
+    let base = source.listed(base).filter(|b| b.by_key.is_some())?;
     let [key] = base.primary_key.as_slice() else { return None };
     reads(base, vec![(key.clone(), values_of(scan, output, parent.key_column.as_deref()?)?)])
 }
@@ -164,9 +164,12 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
     let bases = bases(source, &output.collection)?;
     if let Some((base, mut requests)) = key_requests(source, output, scan) {
         let params = output.collection.parent.as_ref().filter(|_| base.name != output.collection.name);
-        for (name, value) in params.iter().flat_map(|p| &p.params) {
+        let params = params.iter().flat_map(|p| &p.params);
+        for (name, value) in
+            params.flat_map(|(name, param)| param.templates().into_iter().map(move |text| (name, text)))
+        {
             // Alone, a record is expanded without the name of the list around it (`data.sources` is `sources`).
-            let around = format!("{}.", base.records.trim_start_matches('/').replace('/', "."));
+            let around = format!("{}.", base.records.pointer.trim_start_matches('/').replace('/', "."));
             let value = value.strip_prefix(&around).unwrap_or(value).to_string();
             requests.iter_mut().for_each(|r| r.query.push((name.clone(), value.clone())));
         }

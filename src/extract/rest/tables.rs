@@ -14,7 +14,7 @@ use crate::extract::record::{About, RecordParser};
 use crate::extract::sink::Sink;
 use crate::extract::{Output, Page};
 use crate::http::{ApiClient, Request};
-use crate::manifest::{field_path, Collection, Deletes, Pages, Parent, Source};
+use crate::manifest::{field_path, Collection, Deletes, OneOrMany, Pages, Parent, Source};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -43,7 +43,7 @@ struct Table<'r> {
     parser: RecordParser,
     batch: Batch,
     added: Vec<(usize, Added)>,
-    only: Vec<(Vec<String>, &'r str)>,
+    only: Vec<(Vec<String>, &'r OneOrMany)>,
 }
 
 /// The tables that one stream of calls fills.
@@ -87,11 +87,7 @@ impl<'r> Tables<'r> {
                     .flat_map(|p| &p.add)
                     .filter_map(|(name, from)| Some((column(name)?, place(from))))
                     .collect(),
-                only: parent
-                    .iter()
-                    .flat_map(|p| &p.only)
-                    .map(|(field, want)| (field_path(field), want.as_str()))
-                    .collect(),
+                only: parent.iter().flat_map(|p| &p.only).map(|(field, want)| (field_path(field), want)).collect(),
             }
         };
         Tables {
@@ -234,7 +230,8 @@ impl<'r> Tables<'r> {
         let pages = collection.pages.clone().or_else(|| base.pages.clone()).unwrap_or(Pages::None);
         let params = collection.params.iter().chain(&parent.params).map(|(k, v)| (k.clone(), v.clone())).collect();
         let first = listing(parent.path.as_deref().unwrap_or_default(), &params, Some((base, raw)), &pages)?;
-        let records = if collection.records.is_empty() { base.records.clone() } else { collection.records.clone() };
+        let own = &collection.records;
+        let records = if own.pointer.is_empty() { base.records.pointer.clone() } else { own.pointer.clone() };
         Ok(read_on(first, records, pages, None, raw, parent_key, stamp, 0))
     }
 
@@ -243,7 +240,7 @@ impl<'r> Tables<'r> {
         let index = table;
         let table = self.tables.get(index)?;
         let belongs = table.only.iter().all(|(path, want)| {
-            at_path(raw, path).is_some_and(|value| crate::extract::record::string_of(value) == *want)
+            at_path(raw, path).is_some_and(|value| want.has(&crate::extract::record::string_of(value)))
         });
         if !belongs {
             return None;
