@@ -7,23 +7,26 @@
 
 mod address;
 mod client;
+mod derive;
 pub mod guard;
 mod limit;
 pub mod oauth;
 mod pool;
 pub mod retry;
+mod rules;
 mod scrub;
 #[cfg(test)]
 pub mod testing;
 mod transport;
 mod verdict;
 
-pub use address::{fill, shown_request};
+pub use address::{fill, setting, shown_request};
 pub use client::ApiClient;
+pub use derive::without_calls;
 pub use pool::ClientPool;
 
 use crate::error::SyncError;
-use crate::manifest::{Auth, Source};
+use crate::manifest::{Auth, ErrorRule, Source};
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -154,6 +157,12 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
     pub json_body: Option<serde_json::Value>,
+    /// Sent as a form when there is no JSON body and this is not empty.
+    pub form: Vec<(String, String)>,
+    /// Checked before the source's own rules.
+    pub rules: Vec<ErrorRule>,
+    /// Where the size of a page stands (a parameter, or a pointer into the body), for an app that may ask for less.
+    pub size_place: Option<String>,
     /// Statuses that are an answer here, not a failure (304, 404).
     pub accept: Vec<u16>,
 }

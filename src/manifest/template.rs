@@ -38,13 +38,18 @@ impl<'t> Expression<'t> {
 
     /// The value, or the name that has none.
     fn value<'a>(&self, lookup: &impl Fn(&str) -> Option<Cow<'a, str>>) -> Result<Cow<'a, str>, String> {
-        if !self.filters.is_empty() {
-            if let Some(value) = lookup(&format!("{}|{}", self.name, self.filters)) {
-                return Ok(value);
+        // The longest part that the lookup knows, then the filters behind it.
+        let mut known = self.filters;
+        let (mut value, left) = loop {
+            if known.is_empty() {
+                break (lookup(self.name).ok_or_else(|| self.name.to_string())?, self.filters);
             }
-        }
-        let mut value = lookup(self.name).ok_or_else(|| self.name.to_string())?;
-        for (filter, argument) in self.filters() {
+            if let Some(value) = lookup(&format!("{}|{known}", self.name)) {
+                break (value, self.filters.get(known.len()..).unwrap_or_default());
+            }
+            known = known.rsplit_once('|').map_or("", |(before, _)| before);
+        };
+        for (filter, argument) in (Expression { filters: left, ..*self }).filters() {
             value = match filter {
                 "after_last" => value.rsplit(argument).next().unwrap_or_default().to_string().into(),
                 "before_first" => value.split(argument).next().unwrap_or_default().to_string().into(),
@@ -101,10 +106,12 @@ pub fn fill_json<'a>(
     list: &impl Fn(&str) -> Option<Vec<String>>,
 ) -> Result<Option<Value>, Unset> {
     Ok(match template {
-        Value::String(text) => fill(text, lookup)?.map(|filled| match alone(text).map(|e| e.filters) {
-            Some("number" | "json") => serde_json::from_str(&filled).unwrap_or(Value::String(filled)),
-            _ => Value::String(filled),
-        }),
+        Value::String(text) => {
+            fill(text, lookup)?.map(|filled| match alone(text).and_then(|e| e.filters.rsplit('|').next()) {
+                Some("number" | "json") => serde_json::from_str(&filled).unwrap_or(Value::String(filled)),
+                _ => Value::String(filled),
+            })
+        }
         Value::Array(items) => {
             let mut filled = Vec::with_capacity(items.len());
             for item in items {
