@@ -51,7 +51,8 @@ pub struct Collection {
     pub form: BTreeMap<String, String>,
     #[serde(default)]
     pub records: Records,
-    /// Column names.
+    /// Column names; none in a helper that nothing asks for them.
+    #[serde(default)]
     pub primary_key: Vec<String>,
     #[serde(default)]
     pub pages: Option<Pages>,

@@ -16,7 +16,7 @@ use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::{cursor_of, Output, ReadEnd};
 use crate::http::{ApiClient, Request};
-use crate::manifest::{Collection, CollectionFeed, Feed, Pages, Source};
+use crate::manifest::{Collection, CollectionFeed, Feed, Pages, Records, Source};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashSet};
 
@@ -140,7 +140,7 @@ impl<'r> Poll<'r> {
             source,
             feed,
             outputs,
-            tables: Tables::new(source, outputs, true),
+            tables: Tables::new(api.account(), outputs, true),
             followers: outputs.iter().map(follower).collect(),
             now: None,
             seen: HashSet::new(),
@@ -155,7 +155,7 @@ impl<'r> Poll<'r> {
 
     async fn read(&mut self, sink: &Sink) -> Result<(), SyncError> {
         let Some(from) = self.from() else { return Ok(()) };
-        let shape = Shape { records: self.feed.records.clone(), pages: self.feed.pages.clone() };
+        let shape = Shape { records: Records::at(&self.feed.records), pages: self.feed.pages.clone() };
         let mut pager = Pager::new(shape, self.request(from)?);
         while let Some(page) = pager.next_page(self.api).await? {
             if self.now.is_none() {
@@ -294,7 +294,7 @@ impl<'r> Poll<'r> {
             self.tables.note("changes in another API version were taken as they are: there is no reading by id");
             return self.put(base, &living, object, as_it_is, sink).await;
         };
-        let shape = Shape { records: String::new(), pages: Pages::None };
+        let shape = Shape { records: Records::default(), pages: Pages::None };
         let page = fetch(self.api, request, &shape).await?;
         let Some(current) = page.records().next() else {
             self.tables

@@ -11,7 +11,7 @@ use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Format, Pages, Source};
+use crate::manifest::{field_path, Collection, Format, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -245,18 +245,18 @@ pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<
 pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) -> Result<ReadEnd, SyncError> {
     let source = std::sync::Arc::clone(&api.account().source);
     let outputs = std::slice::from_ref(output);
-    let mut tables = Tables::new(&source, outputs, false);
+    let mut tables = Tables::new(api.account(), outputs, false);
     let plan = plan(api.account(), &source, output, scan)?;
     sink.until_room().await?;
     match plan {
         Plan::Keys { base, requests } => {
-            let one = Shape { records: String::new(), pages: Pages::None };
+            let one = Shape { records: Records::default(), pages: Pages::None };
             for request in requests {
                 let page = fetch(api, request, &one).await?;
                 let found = page.records().next();
                 // A deleted record's stub is no row of a live query.
                 if let Some(raw) = found.filter(|raw| !is_gone(base, raw)) {
-                    let jobs = tables.record(base, raw, Stamp::default())?;
+                    let jobs = tables.record(base, raw, &page.around(0), Stamp::default())?;
                     tables.read_on(api, jobs, sink).await?;
                 }
                 sink.page(tables.page(None)).await?;
