@@ -4,7 +4,7 @@
 
 use super::rest::is_followed;
 use super::{Mode, Output, ReadRequest};
-use crate::manifest::{Protocol, Source};
+use crate::manifest::{Collection, Protocol, Source};
 use serde_json::Value;
 
 /// What outputs of one group have in common.
@@ -14,6 +14,8 @@ enum Shared {
     Feed,
     /// A full reading of one listing, from one position.
     Listing(String, Option<Value>),
+    /// The changes of one listing.
+    Changes(String),
     Alone,
 }
 
@@ -49,13 +51,22 @@ fn shared(source: &Source, output: &Output, position: Option<&Value>) -> Shared 
         return Shared::Alone;
     }
     if output.checkpoint.is_some() && position.is_none() {
-        return if is_followed(source, collection) { Shared::Feed } else { Shared::Alone };
+        return match (is_followed(source, collection), listing_of(collection)) {
+            (true, _) => Shared::Feed,
+            (false, Some(listing)) => Shared::Changes(listing.to_string()),
+            (false, None) => Shared::Alone,
+        };
     }
+    listing_of(collection).map_or(Shared::Alone, |name| Shared::Listing(name.to_string(), position.cloned()))
+}
+
+/// The one listing that holds a collection's records.
+fn listing_of(collection: &Collection) -> Option<&str> {
     match &collection.parent {
-        None => Shared::Listing(collection.name.clone(), position.cloned()),
+        None => Some(&collection.name),
         Some(parent) => match parent.collections.as_slice() {
-            [one] if parent.explode.is_some() => Shared::Listing(one.clone(), position.cloned()),
-            _ => Shared::Alone,
+            [one] if parent.explode.is_some() => Some(one),
+            _ => None,
         },
     }
 }

@@ -13,7 +13,6 @@ use crate::extract::sink::Event;
 use crate::extract::{Filter, FilterValue, Mode, Order, Output, ReadRequest, Scan, Target};
 use crate::http::{Account, Stats};
 use crate::io::Reading;
-use crate::manifest::Auth;
 use crate::refresh::context::{renew, start};
 use crate::refresh::state::{self, Stop};
 use crate::report::{report, Report, Subject};
@@ -432,10 +431,8 @@ impl State {
 
 /// The account of a scan, with the stored access token.
 fn account(server: &Server, mapping: &catalog::Mapping) -> Result<Account, Report> {
-    let token = match server.source.auth {
-        Auth::Oauth2 { .. } => state::load_token(server, mapping)?,
-        _ => None,
-    };
+    let uses_tokens = server.source.auth.may_use_tokens();
+    let token = if uses_tokens { state::load_token(server, mapping)? } else { None };
     Ok(catalog::account(server, mapping, token))
 }
 

@@ -89,5 +89,10 @@ fn deletes_of(collection: &Collection) -> String {
         Deletes::Feed => "from the change feed".into(),
         Deletes::WithParent => "with its parent".into(),
         Deletes::Absent => "by absence from a complete listing".into(),
+        Deletes::Rule { any } => {
+            let fields: Vec<&str> = any.iter().map(|rule| rule.field.as_str()).collect();
+            format!("rule on {}", fields.join(", "))
+        }
+        Deletes::Listing { list, .. } => format!("listed at {}", list.path),
     }
 }

@@ -13,7 +13,7 @@ use reqwest::Url;
 use std::borrow::Cow;
 
 /// The value of a template's name: a server option, else the source's default.
-fn setting<'a>(account: &'a Account, name: &str) -> Option<Cow<'a, str>> {
+pub fn setting<'a>(account: &'a Account, name: &str) -> Option<Cow<'a, str>> {
     let default = || match name {
         "api_version" => account.source.api_version.as_deref(),
         _ => account.source.settings.iter().find(|s| s.name == name).and_then(|s| s.default.as_deref()),
@@ -30,8 +30,19 @@ pub fn fill(account: &Account, text: &str) -> Result<Option<String>, SyncError> 
     template::fill(text, |name| setting(account, name)).map_err(|unset| missing(account, unset.0))
 }
 
+/// Fills a template with credentials, the access token, else server options.
+pub fn fill_secret_with(
+    account: &Account,
+    token: Option<&AccessToken>,
+    text: &str,
+) -> Result<Option<String>, SyncError> {
+    let token = |name: &str| token.filter(|_| name == "access_token").map(|token| Cow::from(token.token.expose()));
+    template::fill(text, |name| credential(account, name).or_else(|| token(name)).or_else(|| setting(account, name)))
+        .map_err(|unset| missing(account, unset.0))
+}
+
 /// Fills a template with credentials, else server options.
-fn fill_secret(account: &Account, text: &str) -> Result<Option<String>, SyncError> {
+pub fn fill_secret(account: &Account, text: &str) -> Result<Option<String>, SyncError> {
     template::fill(text, |name| credential(account, name).or_else(|| setting(account, name)))
         .map_err(|unset| missing(account, unset.0))
 }
@@ -78,7 +89,12 @@ pub fn host_of(url: &Url) -> String {
 }
 
 /// The whole address of a call. A target that leads away from the base address is refused: the credential stays home.
-pub fn call_url(account: &Account, base: &str, request: &Request) -> Result<Url, SyncError> {
+pub fn call_url(
+    account: &Account,
+    base: &str,
+    token: Option<&AccessToken>,
+    request: &Request,
+) -> Result<Url, SyncError> {
     let base_url = parse_url(account, "base_url", base)?;
     let target = fill_target(account, &request.target)?;
     let absolute = target.starts_with("https://") || target.starts_with("http://");
@@ -100,6 +116,17 @@ pub fn call_url(account: &Account, base: &str, request: &Request) -> Result<Url,
     if !request.query.is_empty() {
         url.query_pairs_mut().extend_pairs(&request.query);
     }
+    // What every call carries, unless a next link has it already.
+    let proof = match account.auth() {
+        Auth::Query { param, value, .. } => Some((param, value)),
+        _ => None,
+    };
+    for (name, text) in account.source.params.iter().chain(proof) {
+        let is_there = url.query_pairs().any(|(known, _)| known == name.as_str());
+        if let Some(value) = fill_secret_with(account, token, text)?.filter(|_| !is_there) {
+            url.query_pairs_mut().append_pair(name, &value);
+        }
+    }
     url.set_fragment(None);
     Ok(url)
 }
@@ -109,6 +136,55 @@ pub fn path_below(base: &str, url: &Url) -> String {
     let of_base = Url::parse(base).map(|base| base.path().trim_end_matches('/').to_string()).unwrap_or_default();
     let path = url.path();
     path.strip_prefix(&of_base).filter(|rest| rest.starts_with('/')).unwrap_or(path).to_string()
+}
+
+/// Fields of a form as its body.
+pub fn form_text(form: &[(String, String)]) -> String {
+    let mut url = Url::parse("form:").ok();
+    if let Some(url) = &mut url {
+        url.query_pairs_mut().extend_pairs(form);
+    }
+    url.and_then(|url| url.query().map(str::to_string)).unwrap_or_default()
+}
+
+/// How many records a request asks for at once, in its own parameters, its body, or a next link.
+pub fn page_size(request: &Request) -> Option<u64> {
+    let place = request.size_place.as_deref()?;
+    if place.starts_with('/') {
+        return request.json_body.as_ref()?.pointer(place)?.as_u64();
+    }
+    let own = request.query.iter().find(|(name, _)| name == place).map(|(_, value)| value.clone());
+    let in_link = || Some(link_pairs(&request.target)?.into_iter().find(|(name, _)| name == place)?.1);
+    own.or_else(in_link)?.parse().ok()
+}
+
+/// The request for at most so many records at once; `None` when it asks for no more anyway.
+pub fn with_page_size(request: &Request, size: u64) -> Option<Request> {
+    let place = request.size_place.as_deref()?;
+    let size = size.max(1);
+    page_size(request).filter(|present| *present > size)?;
+    let mut request = request.clone();
+    if place.starts_with('/') {
+        *request.json_body.as_mut()?.pointer_mut(place)? = size.into();
+        return Some(request);
+    }
+    if let Some((_, value)) = request.query.iter_mut().find(|(name, _)| name == place) {
+        *value = size.to_string();
+        return Some(request);
+    }
+    let pairs = link_pairs(&request.target)?.into_iter().map(|(name, value)| {
+        let value = if name == place { size.to_string() } else { value };
+        (name, value)
+    });
+    let (path, _) = request.target.split_once('?')?;
+    request.target = format!("{path}?{}", form_text(&pairs.collect::<Vec<_>>()));
+    Some(request)
+}
+
+fn link_pairs(target: &str) -> Option<Vec<(String, String)>> {
+    let (_, query) = target.split_once('?')?;
+    let url = Url::parse(&format!("form:?{query}")).ok()?;
+    Some(url.query_pairs().into_owned().collect())
 }
 
 /// Paths of source files may hold `{api_version}` and other settings.
@@ -134,7 +210,7 @@ pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Re
     for (name, text) in &request.headers {
         headers.insert(header_name(name)?, header_value(name, text)?);
     }
-    let (name, text, option) = match &account.source.auth {
+    let (name, text, option) = match account.auth() {
         Auth::Bearer { secret, .. } => {
             let key = credential(account, secret).ok_or_else(|| missing(account, secret.clone()))?;
             (AUTHORIZATION, format!("Bearer {key}"), secret.as_str())
@@ -149,8 +225,13 @@ pub fn call_headers(account: &Account, token: Option<&AccessToken>, request: &Re
             Some(text) => (header_name(header)?, text, header.as_str()),
             None => return Ok(headers),
         },
-        Auth::Oauth2 { .. } => match token {
-            Some(token) => (AUTHORIZATION, format!("Bearer {}", token.token.expose()), "access token"),
+        Auth::None { .. } | Auth::Query { .. } | Auth::OneOf { .. } => return Ok(headers),
+        Auth::Oauth2 { header, value, .. } => match token {
+            Some(token) => {
+                let name = header.as_deref().map_or(Ok(AUTHORIZATION), header_name)?;
+                let text = value.as_deref().unwrap_or("Bearer {access_token}");
+                (name, fill_secret_with(account, Some(token), text)?.unwrap_or_default(), "access token")
+            }
             None => return Err(SyncError::internal("a call was made before there was an access token")),
         },
     };
@@ -197,6 +278,8 @@ pub fn shown_request(account: &Account, request: &Request) -> String {
     }
     if let Some(body) = &request.json_body {
         shown.push_str(&format!(" {body}"));
+    } else if !request.form.is_empty() {
+        shown.push_str(&format!(" {}", form_text(&request.form)));
     }
     // A SOQL text in the address may be long, and EXPLAIN is where one wants to read it.
     format!("{method} {}", Scrubber::new(account, None).clean_to(&shown, 20_000))

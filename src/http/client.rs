@@ -10,7 +10,7 @@ use super::transport::{self, Broken, Raw};
 use super::verdict::{self, Failure};
 use super::{address, AccessToken, Account, Reply, Request, Stats, TokenSource};
 use crate::error::SyncError;
-use crate::manifest::{Auth, Meaning};
+use crate::manifest::{Auth, Meaning, Wait};
 use reqwest::header::{HeaderMap, CONTENT_TYPE, DATE, RETRY_AFTER};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,8 @@ struct Inner {
     http: reqwest::Client,
     limiter: Arc<Limiter>,
     token: Mutex<Option<AccessToken>>,
+    /// Records of a page, when the app asked for fewer.
+    page_size: Mutex<Option<u64>>,
     /// Held while a token is asked for, so that calls refused together ask once.
     renewing: tokio::sync::Mutex<()>,
 }
@@ -50,6 +52,8 @@ enum Miss {
         /// The path of the call, when the app counts too many of its kind.
         limited: Option<String>,
     },
+    /// The app wants to be asked for fewer records at once.
+    Reduce(SyncError),
     /// The token was refused.
     Token {
         error: SyncError,
@@ -67,7 +71,8 @@ impl ApiClient {
         let (http, limiter) = (pool.client(&account)?, pool.limiter(&account));
         let token = Mutex::new(account.token.clone());
         let renewing = tokio::sync::Mutex::new(());
-        Ok(ApiClient { inner: Arc::new(Inner { account, stats, tokens, http, limiter, token, renewing }) })
+        let page_size = Mutex::default();
+        Ok(ApiClient { inner: Arc::new(Inner { account, stats, tokens, http, limiter, token, page_size, renewing }) })
     }
 
     /// Makes one call, with its tries, and gives the complete reply.
@@ -96,6 +101,12 @@ impl ApiClient {
             };
             match miss {
                 Miss::Final(error) => return Err(error),
+                Miss::Reduce(error) => {
+                    if !self.reduce_page(&request) {
+                        return Err(error);
+                    }
+                    self.inner.stats.retries.fetch_add(1, Relaxed);
+                }
                 Miss::Token { error, .. } if renewed => return Err(error),
                 Miss::Token { stale, .. } => {
                     renewed = true;
@@ -119,6 +130,46 @@ impl ApiClient {
         }
     }
 
+    /// The client with all values of the source that have to be computed or asked for.
+    pub async fn prepared(&self) -> Result<ApiClient, SyncError> {
+        if self.account().source.values.is_empty() {
+            return Ok(self.clone());
+        }
+        Ok(self.with_account(super::derive::with_calls(self).await?))
+    }
+
+    /// The same client for an account that knows more.
+    pub(super) fn with_account(&self, account: Account) -> ApiClient {
+        let inner = &self.inner;
+        ApiClient {
+            inner: Arc::new(Inner {
+                account,
+                stats: Arc::clone(&inner.stats),
+                tokens: Arc::clone(&inner.tokens),
+                http: inner.http.clone(),
+                limiter: Arc::clone(&inner.limiter),
+                token: Mutex::new(self.token()),
+                page_size: Mutex::default(),
+                renewing: tokio::sync::Mutex::new(()),
+            }),
+        }
+    }
+
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.inner.http
+    }
+
+    /// Halves the size of the pages that are asked for. False when it cannot be less.
+    fn reduce_page(&self, request: &Request) -> bool {
+        let mut size = self.inner.page_size.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Some(present) = address::page_size(request).map(|asked| size.map_or(asked, |reduced| reduced.min(asked)))
+        else {
+            return false;
+        };
+        *size = Some(present / 2);
+        present > 1
+    }
+
     pub fn account(&self) -> &Account {
         &self.inner.account
     }
@@ -135,6 +186,13 @@ impl ApiClient {
     /// The error for a reply with a success status that cannot be used; `why` in plain words.
     pub fn unreadable(&self, reply: &Reply, why: &str) -> SyncError {
         unreadable_with(&self.scrubber(), reply, why)
+    }
+
+    /// Whether a text is one of the account's secrets, or its access token.
+    pub fn is_secret(&self, text: &str) -> bool {
+        let token = self.token();
+        let mut secrets = self.account().credentials.values().chain(token.iter().map(|token| &token.token));
+        !text.is_empty() && secrets.any(|secret| secret.expose() == text)
     }
 
     fn token(&self) -> Option<AccessToken> {
@@ -172,15 +230,19 @@ impl ApiClient {
         if request.accept.contains(&raw.status) {
             return Ok(reply(raw));
         }
-        let Some(means) = verdict::meaning(&account.source, raw.status, &raw.body) else {
+        let Some((means, wait)) = verdict::meaning(account, request, raw.status, &raw.headers, &raw.body) else {
             return Ok(reply(raw));
         };
-        Err(self.miss(means, request, path, raw, token, &scrubber))
+        if means == Meaning::NoRecords && request.accept.contains(&404) {
+            return Ok(Reply { status: 404, ..reply(raw) });
+        }
+        Err(self.miss(means, wait, request, path, raw, token, &scrubber))
     }
 
     fn miss(
         &self,
         means: Meaning,
+        wait: Option<&Wait>,
         request: &Request,
         path: String,
         raw: Raw,
@@ -194,7 +256,9 @@ impl ApiClient {
             raw.headers.get(RETRY_AFTER).and_then(|v| parse_retry_after(v.to_str().ok()?, app_now, our_now));
         let is_limited = means == Meaning::RateLimited;
         let renewed = || is_limited.then(|| self.inner.limiter.renewed_in(&path, &raw.headers, app_now)).flatten();
-        let asked = retry_after.or_else(renewed);
+
+        let by_rule = || super::rules::wait_of(wait?, &raw.headers, &raw.body, app_now.unwrap_or(our_now));
+        let asked = retry_after.or_else(by_rule).or_else(renewed);
         let error = verdict::error_of(
             means,
             Failure {
@@ -208,7 +272,8 @@ impl ApiClient {
         match means {
             Meaning::Retry => Miss::Again { error, asked, limited: None },
             Meaning::RateLimited => Miss::Again { error, asked, limited: Some(path) },
-            Meaning::TokenExpired if matches!(account.source.auth, Auth::Oauth2 { .. }) => {
+            Meaning::ReducePage => Miss::Reduce(error),
+            Meaning::TokenExpired if matches!(account.auth(), Auth::Oauth2 { .. }) => {
                 Miss::Token { error, stale: token }
             }
             _ => Miss::Final(error),
@@ -232,7 +297,10 @@ impl ApiClient {
     fn build(&self, request: &Request, token: Option<&AccessToken>) -> Result<(reqwest::Request, String), SyncError> {
         let account = &self.inner.account;
         let base = address::base_url(account, token)?;
-        let url = address::call_url(account, &base, request)?;
+        let reduced = *self.inner.page_size.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let smaller = reduced.and_then(|size| address::with_page_size(request, size));
+        let request = smaller.as_ref().unwrap_or(request);
+        let url = address::call_url(account, &base, token, request)?;
         let method = match (request.method, request.post) {
             ("", false) => reqwest::Method::GET,
             ("", true) => reqwest::Method::POST,
@@ -246,13 +314,17 @@ impl ApiClient {
             let json = reqwest::header::HeaderValue::from_static("application/json");
             built.headers_mut().insert(CONTENT_TYPE, json);
             *built.body_mut() = Some(body.to_string().into());
+        } else if !request.form.is_empty() {
+            let form = reqwest::header::HeaderValue::from_static("application/x-www-form-urlencoded");
+            built.headers_mut().insert(CONTENT_TYPE, form);
+            *built.body_mut() = Some(address::form_text(&request.form).into());
         }
         Ok((built, path))
     }
 
     /// The access token to use, renewed first when it is missing or about to end; `None` for static credentials.
-    async fn fresh_token(&self) -> Result<Option<AccessToken>, SyncError> {
-        if !matches!(self.inner.account.source.auth, Auth::Oauth2 { .. }) {
+    pub(super) async fn fresh_token(&self) -> Result<Option<AccessToken>, SyncError> {
+        if !matches!(self.inner.account.auth(), Auth::Oauth2 { .. }) {
             return Ok(None);
         }
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());

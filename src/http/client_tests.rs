@@ -494,3 +494,164 @@ fn paths_are_those_below_the_base_address() {
         assert_eq!(address::path_below(base, &reqwest::Url::parse(url).unwrap()), want);
     }
 }
+
+fn with(members: serde_json::Value) -> crate::manifest::Source {
+    source(members)
+}
+
+#[tokio::test]
+async fn of_several_ways_in_the_first_complete_one_is_used() {
+    let several = || {
+        with(value!({
+            "settings": [{"name": "site", "help": ""}],
+            "auth": {"style": "one_of",
+                "options": [
+                    {"style": "bearer", "secret": "access_token"},
+                    {"style": "basic", "user": "{email}/token", "password": "{api_key}"},
+                    {"style": "query", "param": "key", "value": "{api_key}"}],
+                "credentials": [{"name": "access_token", "help": ""}, {"name": "email", "help": ""}, {"name": "api_key", "help": ""}]}}))
+    };
+    for (set, header, query) in [
+        (vec![("access_token", "abcd"), ("email", "e")], Some("Bearer abcd".to_string()), None),
+        (
+            vec![("email", "e@x.test")],
+            Some("Basic ZUB4LnRlc3QvdG9rZW46c2tfdGVzdF9jYW5hcnkwMTIzNDU2Nzg5".to_string()),
+            None,
+        ),
+        (vec![], None, Some(KEY)),
+    ] {
+        let server = Server::start(|_| json("{}")).await;
+        let mut account = account(several(), &server.url);
+        for (name, value) in set {
+            account.credentials.insert(name.into(), crate::secret::Secret::new(value));
+        }
+        client(account).call(get("/v1/things?a=1")).await.unwrap();
+        let seen = &server.seen()[0];
+        assert_eq!((seen.headers.get("authorization").cloned(), seen.param("key")), (header, query));
+    }
+    let mut none = account(several(), "http://127.0.0.1:1");
+    none.credentials.clear();
+    let error = client(none).call(get("/v1")).await.unwrap_err();
+    assert!(matches!(&error, SyncError::Missing { option, .. } if option == "access_token"), "{error:?}");
+}
+
+#[tokio::test]
+async fn every_call_may_carry_a_proof() {
+    let server = Server::start(|_| json("{}")).await;
+    let proven = with(value!({"params": {"proof": "{api_key|hmac_sha256:app_secret}", "other": "{unset?}"},
+        "auth": {"style": "none", "credentials": [{"name": "api_key", "help": ""}, {"name": "app_secret", "help": ""}]}}));
+    let mut account = account(proven, &server.url);
+    account.credentials.insert("app_secret".into(), crate::secret::Secret::new("shh"));
+    let client = client(account);
+    client.call(get("/v1/things")).await.unwrap();
+    client.call(get("/v1/things?proof=from-a-next-link")).await.unwrap();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"shh");
+    let want: String = ring::hmac::sign(&key, KEY.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(server.seen()[0].query, [("proof".to_string(), want)]);
+    assert_eq!(server.seen()[1].query.len(), 1);
+    assert!(!server.seen()[0].headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn fewer_records_are_asked_for_when_the_app_wants_it() {
+    let server = Server::start(|seen| {
+        let size: u64 = seen.param("limit").map_or_else(
+            || serde_json::from_str::<serde_json::Value>(&seen.body).unwrap()["n"].as_u64().unwrap(),
+            |l| l.parse().unwrap(),
+        );
+        if size > 20 {
+            status(500, r#"{"error": {"message": "Please reduce the amount of data"}}"#)
+        } else {
+            json("{}")
+        }
+    })
+    .await;
+    let rules = value!({"errors": [{"status": [500], "contains": "reduce the amount", "means": "reduce_page"}]});
+    let client = client(account(with(rules), &server.url));
+    let sized = |target: &str| Request { size_place: Some("limit".into()), ..get(target) };
+    let first = Request { query: vec![("limit".into(), "100".into())], ..sized("/v1/a") };
+    client.call(first.clone()).await.unwrap();
+    assert_eq!(server.calls(), 4, "100, 50, 25, 12");
+    client.call(sized("/v1/a?x=1%202&limit=100&after=t")).await.unwrap();
+    let last = server.seen().pop().unwrap();
+    assert_eq!((last.param("limit"), last.param("x"), last.param("after")), (Some("12"), Some("1 2"), Some("t")));
+    assert_eq!(server.calls(), 5, "a next link asks for fewer, too");
+    let body =
+        Request { json_body: Some(value!({"n": 100})), size_place: Some("/n".into()), post: true, ..get("/v1/b") };
+    client.call(body).await.unwrap();
+    assert_eq!(server.calls(), 6);
+    let never = Server::start(|_| status(500, "reduce the amount")).await;
+    let rules = value!({"errors": [{"status": [500], "contains": "reduce the amount", "means": "reduce_page"}]});
+    let error = super::super::testing::client(account(with(rules), &never.url)).call(first).await.unwrap_err();
+    assert_eq!((kind(&error).as_str(), never.calls()), ("BadRequest", 7), "down to one, and no further");
+}
+
+#[tokio::test]
+async fn a_rule_says_how_long_to_wait_and_whom_it_concerns() {
+    let rules = value!({"errors": [
+        {"code": "/errors/0/code", "codes": ["606"], "means": "rate_limited", "wait": {"seconds": 0}},
+        {"code": "/errors/0/code", "codes": ["607"], "means": "quota_spent", "wait": {"midnight": "utc"}},
+        {"status": [400], "code": "/type", "codes": ["none"], "means": "no_records"}]});
+    let server =
+        Server::script(vec![|| json(r#"{"success": false, "errors": [{"code": "606"}]}"#), || json("{}")]).await;
+    client(account(with(rules.clone()), &server.url)).call(get("/v1")).await.unwrap();
+    assert_eq!(server.calls(), 2);
+    let server = Server::start(|_| json(r#"{"errors": [{"code": 607}]}"#)).await;
+    let error = client(account(with(rules.clone()), &server.url)).call(get("/v1")).await.unwrap_err();
+    let SyncError::RateLimited { until: Some(until), .. } = error else { panic!("{error:?}") };
+    let seconds = until.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((seconds / 86_400.0).fract() < 0.001 || (seconds / 86_400.0).fract() > 0.999, "midnight");
+    assert_eq!(server.calls(), 1);
+    let server = Server::start(|_| status(400, r#"{"type": "none"}"#)).await;
+    let client = client(account(with(rules), &server.url));
+    let below = Request { accept: vec![404], ..get("/v1") };
+    assert_eq!(client.call(below).await.unwrap().status, 404, "a parent without children");
+    let error = client.call(get("/v1")).await.unwrap_err();
+    assert_eq!(kind(&error), "NotFound", "a listing of its own is never taken for empty");
+    let own = value!([{"status": [400], "means": "unsupported"}]);
+    let own = Request { rules: serde_json::from_value(own).unwrap(), ..get("/v1") };
+    assert_eq!(kind(&client.call(own).await.unwrap_err()), "Unsupported", "the request's own rules come first");
+}
+
+#[tokio::test]
+async fn values_come_from_credentials_or_are_asked_for_once() {
+    let elsewhere = Server::start(|seen| {
+        assert_eq!(seen.headers["authorization"], format!("OAuth {KEY}"));
+        json(r#"{"dc": "us9"}"#)
+    })
+    .await;
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/us9/me" => json(r#"{"app": {"zone": "utc"}}"#),
+        _ => json("{}"),
+    })
+    .await;
+    let source = with(value!({"values": {
+        "part": [{"template": "{api_key|after_last:_}"}],
+        "dc": [{"template": "{unset|after_last:-}"},
+            {"call": {"path": format!("{}/metadata", elsewhere.url), "headers": {"Authorization": "OAuth {api_key}"}}, "pointer": "/dc"}],
+        "zone": [{"call": {"path": "/me"}, "pointer": "/app/zone"}]}}));
+    for _ in 0..2 {
+        let mut account = account(source.clone(), "");
+        account.server = "values".into();
+        account.options.insert("base_url".into(), format!("{}/{{dc}}", server.url));
+        let prepared = client(account).prepared().await.unwrap();
+        let option = |name: &str| prepared.account().options.get(name).map(String::as_str);
+        assert_eq!(
+            (option("part"), option("dc"), option("zone")),
+            (Some("canary0123456789"), Some("us9"), Some("utc"))
+        );
+        prepared.call(get("/things")).await.unwrap();
+        assert_eq!(server.seen().pop().unwrap().path, "/us9/things");
+    }
+    assert_eq!((elsewhere.calls(), server.calls()), (1, 3), "asked for once");
+}
+
+#[tokio::test]
+async fn forms_are_sent_in_the_body() {
+    let server = Server::start(|_| json("{}")).await;
+    let request = Request { method: "POST", form: vec![("a b".into(), "1&2".into())], ..get("/v1") };
+    client(account(source(value!({})), &server.url)).call(request).await.unwrap();
+    let seen = &server.seen()[0];
+    assert_eq!((seen.method.as_str(), seen.body.as_str()), ("POST", "a+b=1%262"));
+    assert_eq!(seen.headers["content-type"], "application/x-www-form-urlencoded");
+}

@@ -7,6 +7,7 @@
 
 mod address;
 mod client;
+mod derive;
 pub mod guard;
 mod lane;
 mod limit;
@@ -15,18 +16,20 @@ mod pace;
 mod pace_table;
 mod pool;
 pub mod retry;
+mod rules;
 mod scrub;
 #[cfg(test)]
 pub mod testing;
 mod transport;
 mod verdict;
 
-pub use address::{fill, shown_request};
+pub use address::{fill, setting, shown_request};
 pub use client::ApiClient;
+pub use derive::without_calls;
 pub use pool::ClientPool;
 
 use crate::error::SyncError;
-use crate::manifest::Source;
+use crate::manifest::{Auth, ErrorRule, Source};
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -46,6 +49,13 @@ pub struct Account {
     pub policy: Policy,
     /// What a token exchange gave; `None` for sources with static credentials.
     pub token: Option<AccessToken>,
+}
+
+impl Account {
+    /// How calls of this account prove who they are: of several ways the first whose credentials are all set.
+    pub fn auth(&self) -> &Auth {
+        self.source.auth.chosen(&|name| self.credentials.get(name).is_some_and(|s| !s.expose().is_empty()))
+    }
 }
 
 /// The result of a token exchange.
@@ -162,6 +172,12 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
     pub json_body: Option<serde_json::Value>,
+    /// Sent as a form when there is no JSON body and this is not empty.
+    pub form: Vec<(String, String)>,
+    /// Checked before the source's own rules.
+    pub rules: Vec<ErrorRule>,
+    /// Where the size of a page stands (a parameter, or a pointer into the body), for an app that may ask for less.
+    pub size_place: Option<String>,
     /// Statuses that are an answer here, not a failure (304, 404).
     pub accept: Vec<u16>,
 }

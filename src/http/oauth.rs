@@ -5,18 +5,19 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
-use super::address::{fill, parse_url};
+use super::address::{fill, fill_secret, parse_url};
 use super::retry::{parse_retry_after, roll, wait_before, RetryPolicy};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
 use super::{AccessToken, Account, ClientPool, Stats};
 use crate::error::SyncError;
-use crate::manifest::{Auth, Grant, GrantType};
+use crate::manifest::{Auth, ClientAuth, Grant, GrantType, SendAs, TokenRequest};
 use crate::secret::Secret;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use base64::Engine;
 use reqwest::header::{HeaderValue, ACCEPT, RETRY_AFTER};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,7 @@ struct Endpoint<'a> {
     base_url: Option<&'a str>,
     lifetime_seconds: u64,
     rejected: &'a [String],
+    request: &'a TokenRequest,
 }
 
 /// Why one try gave no token.
@@ -52,7 +54,7 @@ impl Miss {
 
 /// The grant to use: the first whose credentials are all set.
 pub fn grant(account: &Account) -> Result<&Grant, SyncError> {
-    let Auth::Oauth2 { grants, .. } = &account.source.auth else {
+    let Auth::Oauth2 { grants, .. } = account.auth() else {
         return Err(SyncError::internal("this source has no access tokens"));
     };
     let is_set = |name: &String| account.credentials.get(name).is_some_and(|s| !s.expose().is_empty());
@@ -68,10 +70,11 @@ pub fn grant(account: &Account) -> Result<&Grant, SyncError> {
 /// Asks the token endpoint for an access token.
 pub async fn exchange(account: &Account, pool: &ClientPool, stats: &Stats) -> Result<AccessToken, SyncError> {
     let grant = grant(account)?;
-    let Auth::Oauth2 { token_url, base_url, lifetime_seconds, rejected, .. } = &account.source.auth else {
+    let Auth::Oauth2 { token_url, base_url, lifetime_seconds, rejected, request, .. } = account.auth() else {
         return Err(SyncError::internal("this source has no access tokens"));
     };
-    let endpoint = Endpoint { token_url, base_url: base_url.as_deref(), lifetime_seconds: *lifetime_seconds, rejected };
+    let (base_url, lifetime_seconds) = (base_url.as_deref(), *lifetime_seconds);
+    let endpoint = Endpoint { token_url, base_url, lifetime_seconds, rejected, request };
     let http = pool.client(account)?;
     let (mut waited, mut attempt, mut lost) = (Duration::ZERO, 0, 0);
     loop {
@@ -122,13 +125,41 @@ fn token_request(
     let text = fill(account, endpoint.token_url)?
         .ok_or_else(|| SyncError::internal("the token address has an optional part"))?;
     let url = parse_url(account, "token_url", &text)?;
-    let form = form(account, grant, SystemTime::now())?;
-    let built = http.post(url).header(ACCEPT, HeaderValue::from_static("application/json")).form(&form).build();
+    let asked = endpoint.request;
+    let mut form: Vec<(String, String)> = form(account, grant, asked.client_auth, SystemTime::now())?
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect();
+    for (name, text) in &asked.params {
+        if let Some(value) = fill_secret(account, text)? {
+            form.retain(|(known, _)| known != name);
+            form.push((name.clone(), value));
+        }
+    }
+    let built = match asked.send {
+        SendAs::Form => http.post(url).form(&form),
+        SendAs::Json => {
+            let body = serde_json::json!(form.into_iter().collect::<BTreeMap<_, _>>()).to_string();
+            http.post(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body)
+        }
+        SendAs::Query => http.get(url).query(&form),
+    };
+    let secret = |name: &str| account.credentials.get(name).map(|s| s.expose().trim().to_string());
+    let built = match asked.client_auth {
+        ClientAuth::Basic => built.basic_auth(secret("client_id").unwrap_or_default(), secret("client_secret")),
+        ClientAuth::Body => built,
+    };
+    let built = built.header(ACCEPT, HeaderValue::from_static("application/json")).build();
     built.map_err(|_| SyncError::internal("the token request cannot be built"))
 }
 
 /// The fields of the token request.
-fn form(account: &Account, grant: &Grant, now: SystemTime) -> Result<Vec<(&'static str, String)>, SyncError> {
+fn form(
+    account: &Account,
+    grant: &Grant,
+    client_auth: ClientAuth,
+    now: SystemTime,
+) -> Result<Vec<(&'static str, String)>, SyncError> {
     let value = |name: &str| account.credentials.get(name).map(|s| s.expose().trim().to_string());
     let needed =
         |name: &str| value(name).ok_or_else(|| SyncError::Missing { place: "user mapping", option: name.to_string() });
@@ -137,24 +168,38 @@ fn form(account: &Account, grant: &Grant, now: SystemTime) -> Result<Vec<(&'stat
         GrantType::RefreshToken => {
             form.push(("grant_type", "refresh_token".to_string()));
             form.push(("refresh_token", needed("refresh_token")?));
-            form.push(("client_id", needed("client_id")?));
         }
         GrantType::ClientCredentials => {
             form.push(("grant_type", "client_credentials".to_string()));
-            form.push(("client_id", needed("client_id")?));
         }
         GrantType::JwtBearer => {
             let audience = grant.audience.as_deref().unwrap_or_default();
             let audience = fill(account, audience)?.unwrap_or_default();
             let expires = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() + ASSERTION_SECONDS;
-            let claims = serde_json::json!({
-                "iss": needed("client_id")?, "sub": needed("username")?, "aud": audience, "exp": expires,
-            });
+            let issued = expires.saturating_sub(ASSERTION_SECONDS);
+            let mut claims = serde_json::Map::new();
+            claims.insert("aud".into(), audience.into());
+            claims.insert("exp".into(), expires.into());
+            claims.insert("iat".into(), issued.into());
+            for (claim, usual) in [("iss", "client_id"), ("sub", "username")] {
+                if !grant.claims.contains_key(claim) && (grant.claims.is_empty() || value(usual).is_some()) {
+                    claims.insert(claim.into(), needed(usual)?.into());
+                }
+            }
+            for (claim, text) in &grant.claims {
+                if let Some(text) = fill_secret(account, text)? {
+                    claims.insert(claim.clone(), text.into());
+                }
+            }
             form.push(("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_string()));
-            form.push(("assertion", sign(&claims, &needed("private_key")?)?));
+            form.push(("assertion", sign(&Value::Object(claims), &needed("private_key")?)?));
             return Ok(form);
         }
     }
+    if client_auth == ClientAuth::Basic {
+        return Ok(form);
+    }
+    form.push(("client_id", needed("client_id")?));
     form.extend(value("client_secret").filter(|s| !s.is_empty()).map(|secret| ("client_secret", secret)));
     Ok(form)
 }
@@ -202,7 +247,12 @@ fn read_token(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &
         return Err(Miss { error, again: true, lost: true, asked: None });
     };
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).filter(|t| !t.is_empty());
-    let Some(token) = text("/access_token") else {
+    let asked = endpoint.request;
+    let Some(token) = text(asked.access_token.as_deref().unwrap_or("/access_token")) else {
+        // Some apps refuse with a good status.
+        if answer.pointer(asked.error.as_deref().unwrap_or("/error")).is_some_and(|e| !e.is_null()) {
+            return Err(refusal(account, endpoint, raw, scrubber));
+        }
         return Err(Miss::last(unreadable("the token answer holds no access token")));
     };
     let base_url = match endpoint.base_url {
@@ -214,7 +264,9 @@ fn read_token(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &
         None => None,
     };
     // Some apps give the number as text.
-    let told = answer.get("expires_in").and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok()));
+    let told = answer
+        .pointer(asked.expires_in.as_deref().unwrap_or("/expires_in"))
+        .and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let expires_at = now.saturating_add(told.unwrap_or(endpoint.lifetime_seconds));
     let present = account.credentials.get("refresh_token").map(|s| s.expose().trim());
@@ -230,8 +282,10 @@ fn read_token(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &
 /// Reads a refusal of the token endpoint (RFC 6749, section 5.2).
 fn refusal(account: &Account, endpoint: &Endpoint<'_>, raw: &Raw, scrubber: &Scrubber) -> Miss {
     let answer: Value = serde_json::from_slice(&raw.body).unwrap_or_default();
-    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (code, words) = (text("error"), text("error_description"));
+    let code = answer.pointer(endpoint.request.error.as_deref().unwrap_or("/error"));
+    let code = code.map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_string)).unwrap_or_default();
+    let words = answer.get("error_description").and_then(Value::as_str).unwrap_or_default();
+    let code = code.as_str();
     let status = raw.status;
     let detail = match (code, words) {
         ("", "") => format!("the token endpoint answered with HTTP status {status}"),

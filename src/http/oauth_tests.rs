@@ -165,3 +165,58 @@ async fn an_answer_cannot_send_us_anywhere() {
         assert!(shown.starts_with(want) && !shown.contains("canary"), "{answer}: {shown}");
     }
 }
+
+/// A token request of another shape.
+fn shaped(url: &str, request: Value, credentials: &[(&str, &str)]) -> Account {
+    let mut account = account_with(url, credentials);
+    let source = super::super::testing::source(value!({"auth": {
+        "style": "oauth2", "token_url": format!("{url}/token"), "lifetime_seconds": 100, "request": request,
+        "header": "X-Token", "value": "Token {access_token}",
+        "grants": [{"grant_type": "client_credentials", "needs": ["client_id", "client_secret"]}],
+        "credentials": [{"name": "client_id", "help": ""}, {"name": "client_secret", "help": ""}, {"name": "account_id", "help": ""}]}}));
+    account.source = std::sync::Arc::new(source);
+    account
+}
+
+#[tokio::test]
+async fn tokens_are_asked_for_in_each_apps_way() {
+    let credentials = [("client_id", "me"), ("client_secret", "shh-canary"), ("account_id", "7")];
+    let answer = || json(r#"{"data": {"token": "t"}, "access_token": "t", "ttl": "60"}"#);
+    let server = Server::start(move |_| answer()).await;
+    ask(&shaped(&server.url, value!({"send": "query"}), &credentials)).await.unwrap();
+    let seen = server.seen().pop().unwrap();
+    assert_eq!(
+        (seen.method.as_str(), seen.param("grant_type"), seen.param("client_secret")),
+        ("GET", Some("client_credentials"), Some("shh-canary"))
+    );
+    ask(&shaped(
+        &server.url,
+        value!({"send": "json", "params": {"account_id": "{account_id?}", "gone": "{unset?}"}}),
+        &credentials,
+    ))
+    .await
+    .unwrap();
+    let seen = server.seen().pop().unwrap();
+    let body: Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!(
+        body,
+        value!({"grant_type": "client_credentials", "client_id": "me", "client_secret": "shh-canary", "account_id": "7"})
+    );
+    assert_eq!(seen.headers["content-type"], "application/json");
+    let odd = value!({"client_auth": "basic", "access_token": "/data/token", "expires_in": "/ttl"});
+    let token = ask(&shaped(&server.url, odd, &credentials)).await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert!((50..=60).contains(&(token.expires_at - now)));
+    let seen = server.seen().pop().unwrap();
+    assert_eq!(seen.headers["authorization"], "Basic bWU6c2hoLWNhbmFyeQ==");
+    assert_eq!(form_of(&seen).keys().collect::<Vec<_>>(), ["grant_type"]);
+}
+
+#[tokio::test]
+async fn a_refusal_with_a_good_status_is_one() {
+    let credentials = [("client_id", "me"), ("client_secret", "s")];
+    let server = Server::start(|_| json(r#"{"ok": false, "code": "invalid_client"}"#)).await;
+    let error = ask(&shaped(&server.url, value!({"error": "/code"}), &credentials)).await.unwrap_err();
+    assert!(matches!(error, SyncError::AuthRejected { status: 200, .. }), "{error:?}");
+    assert_eq!(server.calls(), 1);
+}

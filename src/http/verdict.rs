@@ -3,54 +3,35 @@
 //! Layer: http. Knows nothing of Postgres.
 
 use super::scrub::Scrubber;
+use super::{rules, Account, Request};
 use crate::error::SyncError;
-use crate::manifest::{Auth, ErrorRule, Meaning, Source};
+use crate::manifest::{Auth, Meaning, Source, Wait};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 use std::time::SystemTime;
 
 /// An error object is small; a longer body with a success status is data and is not searched for error codes.
 pub const ERROR_BODY_BYTES: usize = 64 << 10;
 
-/// What a reply asks us to do; `None` when it is a good one.
-pub fn meaning(source: &Source, status: u16, body: &[u8]) -> Option<Meaning> {
-    by_rules(&source.errors, status, body).or_else(|| by_status(source, status))
-}
-
-fn by_rules(rules: &[ErrorRule], status: u16, body: &[u8]) -> Option<Meaning> {
-    let good = (200..300).contains(&status);
-    let mut parsed: Option<Option<Value>> = None;
-    for rule in rules {
-        if !rule.status.is_empty() && !rule.status.contains(&status) {
-            continue;
-        }
-        let Some(pointer) = &rule.code else {
-            // A rule without a code says nothing about a good reply unless it names its status.
-            if good && rule.status.is_empty() {
-                continue;
-            }
-            return Some(rule.means);
-        };
-        if good && body.len() > ERROR_BODY_BYTES {
-            continue;
-        }
-        let value = parsed.get_or_insert_with(|| serde_json::from_slice(body).ok());
-        let code = match value.as_ref().and_then(|v| v.pointer(pointer)) {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            Some(Value::Bool(flag)) => flag.to_string(),
-            _ => continue,
-        };
-        if rule.codes.is_empty() || rule.codes.contains(&code) {
-            return Some(rule.means);
-        }
+/// What a reply asks us to do, and how long a rule says to wait; `None` when it is a good one.
+pub fn meaning<'a>(
+    account: &'a Account,
+    request: &'a Request,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<(Meaning, Option<&'a Wait>)> {
+    let rules = request.rules.iter().chain(&account.source.errors);
+    match rules::rule(rules, status, headers, body) {
+        Some(rule) => Some((rule.means, rule.wait.as_ref())),
+        None => by_status(account, status).map(|means| (means, None)),
     }
-    None
 }
 
-fn by_status(source: &Source, status: u16) -> Option<Meaning> {
+fn by_status(account: &Account, status: u16) -> Option<Meaning> {
     Some(match status {
         200..=299 => return None,
-        401 if matches!(source.auth, Auth::Oauth2 { .. }) => Meaning::TokenExpired,
+        401 if matches!(account.auth(), Auth::Oauth2 { .. }) => Meaning::TokenExpired,
         401 => Meaning::AuthRejected,
         403 => Meaning::AccessDenied,
         404 | 410 => Meaning::NotFound,
@@ -102,10 +83,12 @@ pub fn error_of(means: Meaning, failure: Failure<'_>) -> SyncError {
         Meaning::RateLimited | Meaning::QuotaSpent => SyncError::RateLimited { until, detail },
         Meaning::TokenExpired | Meaning::AuthRejected => SyncError::AuthRejected { status, detail },
         Meaning::AccessDenied => SyncError::AccessDenied { status, detail },
-        Meaning::NotFound => SyncError::NotFound { status, detail },
+        Meaning::NotFound | Meaning::NoRecords => SyncError::NotFound { status, detail },
         Meaning::FieldRefused => SyncError::FieldRefused { detail },
         Meaning::CursorExpired => SyncError::CursorExpired { detail },
         Meaning::Unsupported => SyncError::Unsupported { reason: detail },
-        Meaning::BadRequest => SyncError::BadRequest { status, request: request.to_string(), detail },
+        Meaning::BadRequest | Meaning::ReducePage => {
+            SyncError::BadRequest { status, request: request.to_string(), detail }
+        }
     }
 }

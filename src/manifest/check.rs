@@ -4,14 +4,20 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
-use super::load::SourceFileError;
-use super::{template, Auth, ErrorRule, Feed, Grant, GrantType, Pages, Setting, Source};
+use super::load::Problem;
+use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Setting, Source};
 use std::collections::HashSet;
 
+#[path = "check_children.rs"]
+mod children;
 #[path = "check_collection.rs"]
 mod collection;
+#[path = "check_not_yet.rs"]
+mod not_yet;
 #[path = "check_rate.rs"]
 mod rate;
+#[path = "check_request.rs"]
+mod request;
 
 /// Parts of names that only secrets have; a server option is readable by everyone, a user mapping is not.
 const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "private_key", "api_key"];
@@ -39,7 +45,7 @@ const COMMON_OPTIONS: [&str; 19] = [
 ];
 
 /// All mistakes of a source file, in the file's order.
-pub fn mistakes(source: &Source) -> Vec<SourceFileError> {
+pub fn mistakes(source: &Source) -> Vec<Problem> {
     let mut found = Mistakes::default();
     found.name("/source", &source.source);
     for (place, text) in [("/title", &source.title), ("/docs", &source.docs)] {
@@ -47,14 +53,24 @@ pub fn mistakes(source: &Source) -> Vec<SourceFileError> {
     }
     let settings = setting_names(source);
     let mut address = settings.clone();
-    if matches!(&source.auth, Auth::Oauth2 { base_url: Some(_), .. }) {
+    if names_the_address(&source.auth) {
         address.insert("instance_url");
     }
     found.template("/base_url", &source.base_url, &address);
+    let credentials: HashSet<&str> = source.auth.credentials().iter().map(|c| c.name.as_str()).collect();
+    let both: HashSet<&str> = credentials.union(&settings).copied().collect();
     auth(source, &settings, &mut found);
     self::settings(source, &mut found);
+    values(source, &both, &mut found);
+    let mut proof = both.clone();
+    if source.auth.may_use_tokens() {
+        proof.insert("access_token");
+    }
     for (header, value) in &source.headers {
-        found.template(&format!("/headers/{}", escaped(header)), value, &settings);
+        found.template(&format!("/headers/{}", escaped(header)), value, &both);
+    }
+    for (param, value) in &source.params {
+        found.template(&format!("/params/{}", escaped(param)), value, &proof);
     }
     if let Some(rate) = &source.rate {
         rate::check(rate, &mut found);
@@ -72,18 +88,58 @@ pub fn mistakes(source: &Source) -> Vec<SourceFileError> {
         self::feed(feed, &settings, &mut found);
     }
     found.when(source.collections.is_empty(), "/collections", "a source needs at least one collection");
-    found.unique(
-        source.collections.iter().enumerate().map(|(i, c)| (format!("/collections/{i}/name"), c.name.as_str())),
-    );
-    for (index, item) in source.collections.iter().enumerate() {
-        collection::check(source, item, &format!("/collections/{index}"), &settings, &mut found);
+    let tables = source.collections.iter().enumerate().map(|(i, c)| (format!("/collections/{i}"), c, false));
+    let helpers = source.helpers.iter().enumerate().map(|(i, c)| (format!("/helpers/{i}"), c, true));
+    let all: Vec<_> = tables.chain(helpers).collect();
+    found.unique(all.iter().map(|(at, c, _)| (format!("{at}/name"), c.name.as_str())));
+    for (at, item, is_helper) in &all {
+        collection::check(source, item, *is_helper, at, &settings, &mut found);
     }
+    not_yet::check(source, &mut found);
     found.list
+}
+
+/// Whether the token answer may say where calls go.
+fn names_the_address(auth: &Auth) -> bool {
+    match auth {
+        Auth::Oauth2 { base_url, .. } => base_url.is_some(),
+        Auth::OneOf { options, .. } => options.iter().any(names_the_address),
+        _ => false,
+    }
+}
+
+/// Names without a value of their own to type in.
+fn values<'s>(source: &'s Source, known: &HashSet<&'s str>, found: &mut Mistakes) {
+    for (name, ways) in &source.values {
+        let at = format!("/values/{}", escaped(name));
+        found.name(&at, name);
+        let taken = source.settings.iter().any(|setting| &setting.name == name);
+        found.when(taken, &at, "is a setting already");
+        found.when(ways.is_empty(), &at, "nothing gives it a value");
+        for (index, way) in ways.iter().enumerate() {
+            derived(name, way, &format!("{at}/{index}"), known, found);
+        }
+    }
+}
+
+fn derived(name: &str, way: &Derived, at: &str, known: &HashSet<&str>, found: &mut Mistakes) {
+    let mut known = known.clone();
+    known.remove(name);
+    match (&way.template, &way.call, &way.pointer) {
+        (Some(text), None, None) => found.template(&format!("{at}/template"), text, &known),
+        (None, Some(call), Some(pointer)) => {
+            known.insert("access_token");
+            request::call(call, &format!("{at}/call"), &known, found);
+            found.pointer(&format!("{at}/pointer"), pointer);
+        }
+        _ => found.say(at, "give either template, or call and pointer"),
+    }
 }
 
 /// The names that templates may use anywhere in the file.
 fn setting_names(source: &Source) -> HashSet<&str> {
     let mut names: HashSet<&str> = source.settings.iter().map(|setting| setting.name.as_str()).collect();
+    names.extend(source.values.keys().map(String::as_str));
     if source.api_version.is_some() {
         names.insert("api_version");
     }
@@ -97,23 +153,71 @@ fn auth(source: &Source, settings: &HashSet<&str>, found: &mut Mistakes) {
         found.name(&format!("/auth/credentials/{index}/name"), &credential.name);
     }
     let known: HashSet<&str> = credentials.iter().map(|credential| credential.name.as_str()).collect();
+    way_in(&source.auth, "/auth", false, &known, settings, found);
+}
+
+/// One way to prove who we are.
+fn way_in(
+    auth: &Auth,
+    at: &str,
+    is_option: bool,
+    known: &HashSet<&str>,
+    settings: &HashSet<&str>,
+    found: &mut Mistakes,
+) {
     let both: HashSet<&str> = known.union(settings).copied().collect();
-    match &source.auth {
-        Auth::Bearer { secret, .. } => found.known("/auth/secret", secret, "credential", &known),
+    if is_option {
+        let place = format!("{at}/credentials");
+        found.when(!auth.credentials().is_empty(), &place, "are listed once, beside the options");
+    } else if !matches!(auth, Auth::None { .. }) {
+        let place = format!("{at}/credentials");
+        found.when(auth.credentials().is_empty(), &place, "at least one credential is needed");
+    }
+    match auth {
+        Auth::None { .. } => {}
+        Auth::Bearer { secret, .. } => found.known(&format!("{at}/secret"), secret, "credential", known),
         Auth::Basic { user, password, .. } => {
-            found.template("/auth/user", user, &both);
-            found.template("/auth/password", password, &both);
+            found.template(&format!("{at}/user"), user, &both);
+            found.template(&format!("{at}/password"), password, &both);
         }
-        Auth::Header { value, .. } => found.template("/auth/value", value, &both),
-        Auth::Oauth2 { token_url, grants, base_url, .. } => {
-            found.template("/auth/token_url", token_url, settings);
-            found.when(grants.is_empty(), "/auth/grants", "at least one grant is needed");
+        Auth::Header { value, .. } | Auth::Query { value, .. } => {
+            found.template(&format!("{at}/value"), value, &both);
+        }
+        Auth::Oauth2 { token_url, grants, base_url, request, value, .. } => {
+            found.template(&format!("{at}/token_url"), token_url, settings);
+            found.when(grants.is_empty(), &format!("{at}/grants"), "at least one grant is needed");
             if let Some(pointer) = base_url {
-                found.pointer("/auth/base_url", pointer);
+                found.pointer(&format!("{at}/base_url"), pointer);
+            }
+            for (name, text) in &request.params {
+                found.template(&format!("{at}/request/params/{}", escaped(name)), text, &both);
+            }
+            for (name, pointer) in [
+                ("access_token", &request.access_token),
+                ("expires_in", &request.expires_in),
+                ("error", &request.error),
+            ] {
+                if let Some(pointer) = pointer {
+                    found.pointer(&format!("{at}/request/{name}"), pointer);
+                }
+            }
+            if let Some(text) = value {
+                let mut known = both.clone();
+                known.insert("access_token");
+                found.template(&format!("{at}/value"), text, &known);
             }
             for (index, item) in grants.iter().enumerate() {
                 let earlier = grants.get(..index).unwrap_or_default();
-                grant(item, earlier, &format!("/auth/grants/{index}"), &known, settings, found);
+                grant(item, earlier, &format!("{at}/grants/{index}"), known, settings, found);
+            }
+        }
+        Auth::OneOf { options, .. } => {
+            found.when(options.is_empty(), &format!("{at}/options"), "at least one option is needed");
+            for (index, option) in options.iter().enumerate() {
+                let place = format!("{at}/options/{index}");
+                let nested = matches!(option, Auth::OneOf { .. });
+                found.when(nested, &place, "an option cannot be a choice itself");
+                way_in(option, &place, true, known, settings, found);
             }
         }
     }
@@ -132,6 +236,10 @@ fn grant(
     }
     let hidden = earlier.iter().any(|other| other.needs.iter().all(|name| grant.needs.contains(name)));
     found.when(hidden, at, "is never chosen: an earlier grant needs no more than this one");
+    for (claim, text) in &grant.claims {
+        let both: HashSet<&str> = credentials.union(settings).copied().collect();
+        found.template(&format!("{at}/claims/{}", escaped(claim)), text, &both);
+    }
     match &grant.audience {
         Some(audience) => found.template(&format!("{at}/audience"), audience, settings),
         None => found.when(grant.grant_type == GrantType::JwtBearer, at, "jwt_bearer needs an audience"),
@@ -177,7 +285,22 @@ fn setting_default(source: &Source, setting: &Setting, at: &str, found: &mut Mis
 }
 
 fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {
-    found.when(rule.status.is_empty() && rule.code.is_none(), at, "would match every failure: give status or code");
+    let open = rule.status.is_empty()
+        && rule.code.is_none()
+        && rule.contains.is_none()
+        && rule.header.is_none()
+        && rule.json.is_none();
+    found.when(open, at, "would match every failure: give status, code, contains, header or json");
+    if let Some(wait) = &rule.wait {
+        let place = format!("{at}/wait");
+        let says = wait.seconds.is_some() || wait.header.is_some() || wait.pointer.is_some() || wait.midnight.is_some();
+        found.when(!says, &place, "says nothing: give seconds, header, pointer or midnight");
+        if let Some(pointer) = &wait.pointer {
+            found.pointer(&format!("{place}/pointer"), pointer);
+        }
+        let zone = wait.midnight.as_deref().is_some_and(|zone| super::cursor::fixed_offset(zone).is_none());
+        found.when(zone, &format!("{place}/midnight"), "is no zone: utc, +hh:mm or -hh:mm");
+    }
     found.when(rule.code.is_none() && !rule.codes.is_empty(), at, "codes need the pointer to the code");
     if let Some(code) = &rule.code {
         found.pointer(&format!("{at}/code"), code);
@@ -186,9 +309,7 @@ fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {
 
 fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     found.template("/feed/path", &feed.path, settings);
-    for (name, value) in &feed.params {
-        found.template(&format!("/feed/params/{}", escaped(name)), value, settings);
-    }
+    request::params(&feed.params, "/feed/params", settings, found);
     for (place, pointer) in
         [("/feed/records", &feed.records), ("/feed/event_type", &feed.event_type), ("/feed/object", &feed.object)]
     {
@@ -199,24 +320,7 @@ fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     }
     found.when(feed.cursor.param.is_none(), "/feed/cursor", "a feed is asked for what came since: param is needed");
     found.when(feed.retention_days == 0, "/feed/retention_days", "a feed that keeps nothing is of no use");
-    pages(&feed.pages, "/feed/pages", found);
-}
-
-fn pages(pages: &Pages, at: &str, found: &mut Mistakes) {
-    let size = match pages {
-        Pages::None => None,
-        Pages::LastId { field, more, size, .. } => {
-            found.pointer(&format!("{at}/field"), field);
-            found.pointer(&format!("{at}/more"), more);
-            Some(*size)
-        }
-        Pages::NextUrl { pointer, size, .. } | Pages::Token { pointer, size, .. } => {
-            found.pointer(&format!("{at}/pointer"), pointer);
-            *size
-        }
-        Pages::Offset { size, .. } => Some(*size),
-    };
-    found.when(size == Some(0), &format!("{at}/size"), "a page holds at least one record");
+    request::pages(&feed.pages, "/feed/pages", &None, settings, found);
 }
 
 /// A key as a part of a JSON pointer.
@@ -227,12 +331,20 @@ fn escaped(key: &str) -> String {
 /// The mistakes found so far, and the tests that many places share.
 #[derive(Default)]
 struct Mistakes {
-    list: Vec<SourceFileError>,
+    list: Vec<Problem>,
 }
 
 impl Mistakes {
     fn say(&mut self, pointer: &str, message: impl Into<String>) {
-        self.list.push(SourceFileError { pointer: pointer.to_string(), message: message.into() });
+        self.list.push(Problem::new(pointer, message));
+    }
+
+    /// What makes sense, but no reader does.
+    fn not_yet(&mut self, when: bool, pointer: &str, what: &str) {
+        if when {
+            let message = format!("no reader does this yet: {what}; give the collection \"unsupported\" with a reason");
+            self.list.push(Problem { is_not_yet: true, ..Problem::new(pointer, message) });
+        }
     }
 
     fn when(&mut self, wrong: bool, pointer: &str, message: &str) {
@@ -268,6 +380,9 @@ impl Mistakes {
     fn template(&mut self, pointer: &str, text: &str, known: &HashSet<&str>) {
         for name in template::names(text).filter(|name| !known.contains(name)) {
             self.say(pointer, format!("nothing gives {{{name}}} a value"));
+        }
+        if let Some(filter) = template::unknown_filter(text) {
+            self.say(pointer, format!("there is no filter \"{filter}\""));
         }
     }
 

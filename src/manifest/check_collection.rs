@@ -3,11 +3,16 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::super::naming::ENGINE_COLUMNS;
-use super::super::{field_path, Collection, CollectionFeed, Column, Cursor, Deletes, Format, Kind, Parent};
-use super::super::{Protocol, Source};
-use super::{escaped, pages, Mistakes};
+use super::super::{
+    field_path, Collection, Column, Cursor, Deletes, Discover, FieldIs, Format, Job, Kind, Protocol, Select, Shape,
+    Source,
+};
+use super::request::{self, Asked};
+use super::{children, escaped, Mistakes};
 use std::collections::HashSet;
 
+/// Readers of their own that a collection may name.
+const READERS: [&str; 2] = ["marketo_bulk", "facebook_insights"];
 /// The column types a source file may use.
 const TYPES: [&str; 9] =
     ["text", "bigint", "integer", "numeric", "double precision", "boolean", "timestamptz", "date", "jsonb"];
@@ -16,38 +21,161 @@ const OPERATORS: [&str; 5] = ["=", ">", ">=", "<", "<="];
 pub(super) fn check(
     source: &Source,
     collection: &Collection,
+    is_helper: bool,
     at: &str,
     settings: &HashSet<&str>,
     found: &mut Mistakes,
 ) {
     found.name(&format!("{at}/name"), &collection.name);
-    columns(collection, at, found);
-    if collection.unsupported.is_some() {
-        return unsupported(collection, at, found);
+    columns(collection, is_helper, at, settings, found);
+    where_from(source, collection, at, found);
+    let asked = asked(collection);
+    let mut names = settings.clone();
+    if collection.cursor.is_some() || collection.job.is_some() {
+        names.extend(["cursor", "upper"]);
     }
-    where_from(source, collection, at, settings, found);
+    if collection.ceiling.is_some() {
+        names.insert("last_key");
+    }
+    if let Some(select) = &collection.select {
+        names.insert("fields");
+        self::select(collection, select, &asked, at, found);
+    }
+    if let Some(parent) = collection.parent.as_ref().filter(|p| p.path.is_some()) {
+        // The request of a listing below a parent is checked with the parent; here its cursor's places.
+        let columns = parent.collections.iter().filter_map(|name| source.listed(name)).flat_map(|c| &c.columns);
+        names.extend(columns.map(|column| column.name.as_str()));
+        names.insert("parent_keys");
+    }
+    asked.check(at, &names, found);
+    request::records(&collection.records, &format!("{at}/records"), found);
     if let Some(style) = &collection.pages {
-        pages(style, &format!("{at}/pages"), found);
+        request::pages(style, &format!("{at}/pages"), &Some(&asked), &names, found);
     }
     if let Some(order) = &collection.cursor {
-        cursor(collection, order, &format!("{at}/cursor"), found);
+        cursor(collection, order, &asked, is_helper, &format!("{at}/cursor"), &names, found);
     }
-    deletes(collection, at, found);
+    if let Some(ceiling) = &collection.ceiling {
+        request::ceiling(ceiling, collection.cursor.is_some(), &asked, &format!("{at}/ceiling"), found);
+    }
+    request::errors(&collection.errors, at, found);
+    changes(collection, at, &names, found);
+    if let Some(job) = &collection.job {
+        self::job(job, &format!("{at}/job"), &names, found);
+    }
+    if let Some(discover) = &collection.discover {
+        self::discover(discover, &format!("{at}/discover"), settings, found);
+    }
+    deletes(collection, at, &names, found);
     by_key(collection, at, settings, found);
     filters(collection, at, found);
     if let Some(origin) = &collection.parent {
-        parent(source, collection, origin, &format!("{at}/parent"), settings, found);
+        children::parent(source, collection, origin, &format!("{at}/parent"), &names, found);
     }
-    if let Some(changes) = &collection.feed {
+    if let Some(feed) = &collection.feed {
         let place = format!("{at}/feed");
         found.when(source.feed.is_none(), &place, "the source has no feed");
-        feed(collection, changes, &place, found);
+        children::feed(collection, feed, &place, found);
     }
     let rare = collection.lookback.as_ref().is_some_and(|window| window.at_least_every_seconds == 0);
     found.when(rare, &format!("{at}/lookback/at_least_every_seconds"), "would read again in every run");
 }
 
-fn columns(collection: &Collection, at: &str, found: &mut Mistakes) {
+/// What a collection's own listing sends, or the listing below a parent.
+fn asked(collection: &Collection) -> Asked<'_> {
+    let below = collection.parent.as_ref().filter(|parent| parent.path.is_some());
+    Asked {
+        method: below.map_or(collection.method, |parent| parent.method),
+        path: collection.path.as_deref(),
+        params: below.map_or(&collection.params, |parent| &parent.params),
+        headers: &collection.headers,
+        json: below.map_or(&collection.json, |parent| &parent.json),
+        form: &collection.form,
+    }
+}
+
+/// The request for changes, where it is another.
+fn changes(collection: &Collection, at: &str, names: &HashSet<&str>, found: &mut Mistakes) {
+    let Some(list) = &collection.incremental else { return };
+    let place = format!("{at}/incremental");
+    let mut names = names.clone();
+    names.extend(["cursor", "upper"]);
+    request::listing(list, &place, &names, found);
+    let timeless = list.cursor.is_none() && collection.cursor.is_none();
+    found.when(timeless, &place, "changes since when? a cursor is needed, here or in the collection");
+    found.when(collection.path.is_none(), &place, "takes the place of a listing, and there is none");
+}
+
+fn select(collection: &Collection, select: &Select, asked: &Asked<'_>, at: &str, found: &mut Mistakes) {
+    let place = format!("{at}/select");
+    found.pointer(&format!("{place}/under"), &select.under);
+    found.when(select.limit == Some(0), &format!("{place}/limit"), "asks for nothing");
+    let later = collection.incremental.as_ref().is_some_and(|list| {
+        Asked {
+            method: list.method,
+            path: Some(&list.path),
+            params: &list.params,
+            headers: &list.headers,
+            json: &list.json,
+            form: &list.form,
+        }
+        .names("fields")
+    });
+    found.when(!asked.names("fields") && !later, &place, "nothing in the request names {fields}");
+}
+
+fn job(job: &Job, at: &str, names: &HashSet<&str>, found: &mut Mistakes) {
+    request::call(&job.create, &format!("{at}/create"), names, found);
+    found.pointer(&format!("{at}/id"), &job.id);
+    found.pointer(&format!("{at}/state"), &job.state);
+    let mut names = names.clone();
+    names.insert("job_id");
+    request::call(&job.status, &format!("{at}/status"), &names, found);
+    for (name, call) in [("start", &job.start), ("delete", &job.delete), ("download/call", &job.download.call)] {
+        if let Some(call) = call {
+            request::call(call, &format!("{at}/{name}"), &names, found);
+        }
+    }
+    let place = format!("{at}/download");
+    found.when(job.download.call.is_some() == job.download.urls.is_some(), &place, "give either call or urls");
+    request::records(&job.download.records, &format!("{place}/records"), found);
+    if let Some(pages) = &job.download.pages {
+        let asked = job.download.call.as_ref().map(request::asked_of_call);
+        request::pages(pages, &format!("{place}/pages"), &asked.as_ref(), &names, found);
+    }
+    found.when(job.states.done.is_empty(), &format!("{at}/states/done"), "a job that is never done");
+}
+
+fn discover(discover: &Discover, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
+    request::listing(&discover.list, &format!("{at}/list"), settings, found);
+    for (name, pointer) in [("name", &discover.name), ("type", &discover.type_name)] {
+        found.pointer(&format!("{at}/{name}"), pointer);
+    }
+    if let Some(label) = &discover.label {
+        found.pointer(&format!("{at}/label"), label);
+    }
+    for (name, column_type) in &discover.types {
+        if !TYPES.contains(&column_type.as_str()) {
+            let place = format!("{at}/types/{}", escaped(name));
+            found.say(&place, format!("unknown type; one of {}", TYPES.join(", ")));
+        }
+    }
+    let place = format!("{at}/default_type");
+    found.when(!TYPES.contains(&discover.default_type.as_str()), &place, "is no type of a column");
+    found.template(&format!("{at}/field"), &discover.field, &HashSet::from(["name"]));
+    found.when(!discover.field.contains("{name}"), &format!("{at}/field"), "is the same for all: {name} is needed");
+    request::only(&discover.only, &format!("{at}/only"), found);
+    if let Some(off) = &discover.off {
+        condition(off, &format!("{at}/off"), found);
+    }
+}
+
+fn condition(condition: &FieldIs, at: &str, found: &mut Mistakes) {
+    found.field(&format!("{at}/field"), &condition.field);
+    found.when(condition.values.is_some() == condition.set.is_some(), at, "give either values or set");
+}
+
+fn columns(collection: &Collection, is_helper: bool, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
     let place = |index: usize, part: &str| format!("{at}/columns/{index}/{part}");
     found.unique(collection.columns.iter().enumerate().map(|(i, c)| (place(i, "name"), c.name.as_str())));
     for (index, column) in collection.columns.iter().enumerate() {
@@ -64,14 +192,17 @@ fn columns(collection: &Collection, at: &str, found: &mut Mistakes) {
         if let Some(field) = &column.field {
             found.field(&place(index, "field"), field);
         }
+        shaped(column, &format!("{at}/columns/{index}"), settings, found);
         let earlier = collection.columns.get(..index).unwrap_or_default();
         if let Some(twin) = earlier.iter().find(|other| overlap(other, column)) {
             found.say(&place(index, "field"), format!("column \"{}\" stores this value already", twin.name));
         }
     }
-    found.when(collection.columns.is_empty(), &format!("{at}/columns"), "a collection needs columns");
     let key_at = format!("{at}/primary_key");
-    found.when(collection.primary_key.is_empty(), &key_at, "a collection needs a key");
+    if !is_helper {
+        found.when(collection.columns.is_empty(), &format!("{at}/columns"), "a collection needs columns");
+        found.when(collection.primary_key.is_empty(), &key_at, "a collection needs a key");
+    }
     for (index, name) in collection.primary_key.iter().enumerate() {
         let place = format!("{key_at}/{index}");
         match collection.column(name) {
@@ -81,68 +212,149 @@ fn columns(collection: &Collection, at: &str, found: &mut Mistakes) {
     }
 }
 
+/// A column whose value is made, not found.
+fn shaped(column: &Column, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
+    let ways = usize::from(column.field.is_some()) + usize::from(column.value.is_some());
+    let ways = ways + usize::from(!column.hash.is_empty());
+    found.when(ways > 1, at, "give one of field, value and hash");
+    found.when(
+        !column.is_of_record() && column.shape.is_some(),
+        &format!("{at}/shape"),
+        "changes a field of the record",
+    );
+    for (index, field) in column.hash.iter().enumerate() {
+        found.field(&format!("{at}/hash/{index}"), field);
+    }
+    found.when(!column.hash.is_empty() && column.type_name != "text", &format!("{at}/type"), "a hash is text");
+    match column.value.as_deref() {
+        Some("#index" | "#key") | None => {}
+        Some(around) if around.starts_with('^') => {
+            found.pointer(&format!("{at}/value"), around.trim_start_matches('^'));
+        }
+        Some(text) => found.template(&format!("{at}/value"), text, settings),
+    }
+    let of = |names: &[&str]| names.contains(&column.type_name.as_str());
+    match &column.shape {
+        Some(Shape::Micros) => {
+            let number = of(&["numeric", "double precision"]);
+            found.when(!number, &format!("{at}/type"), "millionths are numeric or double precision");
+        }
+        Some(Shape::Pairs { key, value }) => {
+            found.when(!of(&["jsonb"]), &format!("{at}/type"), "pairs are jsonb");
+            found.pointer(&format!("{at}/shape/key"), key);
+            found.pointer(&format!("{at}/shape/value"), value);
+        }
+        Some(Shape::Or { fields }) => {
+            for (index, field) in fields.iter().enumerate() {
+                found.field(&format!("{at}/shape/fields/{index}"), field);
+            }
+        }
+        Some(Shape::First | Shape::Join { .. } | Shape::Query { .. }) | None => {}
+    }
+}
+
 /// Whether one column's value is, or is part of, the other's.
 fn overlap(one: &Column, other: &Column) -> bool {
+    if !one.is_plain() || !other.is_plain() {
+        return false;
+    }
     let (one, other) = (one.path(), other.path());
     one.starts_with(&other) || other.starts_with(&one)
 }
 
-fn unsupported(collection: &Collection, at: &str, found: &mut Mistakes) {
-    let asks = collection.path.is_some()
-        || collection.parent.is_some()
-        || collection.feed.is_some()
-        || collection.cursor.is_some()
-        || collection.by_key.is_some()
-        || collection.lookback.is_some()
-        || !collection.filters.is_empty();
-    found.when(asks, &format!("{at}/unsupported"), "nothing is asked for an unsupported collection");
-}
-
 /// A collection is a listing of its own, or comes out of others; a protocol knows its listings itself.
-fn where_from(source: &Source, collection: &Collection, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
+fn where_from(source: &Source, collection: &Collection, at: &str, found: &mut Mistakes) {
     match source.protocol {
         Protocol::Salesforce => {
             found.when(collection.object.is_empty(), at, "object is needed: it is what the query names");
             found.when(collection.path.is_some(), &format!("{at}/path"), "this protocol makes its own paths");
         }
         Protocol::Rest => {
+            let own = collection.reader.is_some() || collection.webhook.is_some() || collection.job.is_some();
             let ways = usize::from(collection.path.is_some()) + usize::from(collection.parent.is_some());
-            found.when(ways != 1, at, "give either path or parent");
+            let silent = ways == 0 && (own || collection.unsupported.is_some());
+            found.when(ways != 1 && !silent, at, "give either path or parent");
             let paged = collection.pages.is_some();
             let listed = collection.path.is_some() || collection.parent.as_ref().is_some_and(|p| p.path.is_some());
             found.when(listed && !paged, at, "pages is needed: {\"style\": \"none\"} for a single reply");
+            let pushed = collection.webhook.is_some() && ways > 0;
+            found.when(
+                pushed,
+                &format!("{at}/webhook"),
+                "what a webhook fills is not asked for: path and parent have no use",
+            );
         }
     }
-    if let Some(path) = &collection.path {
-        found.template(&format!("{at}/path"), path, settings);
+    if let Some(webhook) = &collection.webhook {
+        found.pointer(&format!("{at}/webhook/event_type"), &webhook.event_type);
     }
-    for (name, value) in &collection.params {
-        found.template(&format!("{at}/params/{}", escaped(name)), value, settings);
+    if let Some(reader) = &collection.reader {
+        let known = READERS.contains(&reader.as_str());
+        found.when(
+            !known,
+            &format!("{at}/reader"),
+            &format!("there is no reader of that name; one of {}", READERS.join(", ")),
+        );
     }
-    found.pointer(&format!("{at}/records"), &collection.records);
+    let blank = collection.unsupported.as_deref().is_some_and(|reason| reason.trim().is_empty());
+    found.when(blank, &format!("{at}/unsupported"), "is the reason, for people");
     for (index, key) in collection.ignore.iter().enumerate() {
         let path = field_path(key);
-        let twice = collection.columns.iter().any(|column| column.path() == path);
+        let twice = collection.columns.iter().any(|column| column.is_plain() && column.path() == path);
         found.when(twice, &format!("{at}/ignore/{index}"), "is a column");
     }
 }
 
-fn cursor(collection: &Collection, cursor: &Cursor, at: &str, found: &mut Mistakes) {
-    found.field(&format!("{at}/field"), &cursor.field);
+fn cursor(
+    collection: &Collection,
+    cursor: &Cursor,
+    asked: &Asked<'_>,
+    is_helper: bool,
+    at: &str,
+    names: &HashSet<&str>,
+    found: &mut Mistakes,
+) {
+    request::cursor(cursor, asked, at, names, found);
     let path = field_path(&cursor.field);
     let known = collection.columns.iter().any(|column| column.path() == path);
-    found.when(!known, &format!("{at}/field"), "no column holds this field");
-    let open = cursor.upper_param.is_some() && cursor.param.is_none();
-    found.when(open, &format!("{at}/upper_param"), "an upper bound without a lower one");
+    found.when(!known && !is_helper, &format!("{at}/field"), "no column holds this field");
+    let below = collection.parent.as_ref().is_some_and(|parent| parent.path.is_some());
+    found.when(
+        cursor.per_parent && !below,
+        &format!("{at}/per_parent"),
+        "needs a listing below each parent: parent.path",
+    );
+    let absent = cursor.client_side && matches!(collection.deletes, Deletes::Absent);
+    found.when(
+        absent,
+        &format!("{at}/client_side"),
+        "absence is told by complete listings: nothing may be passed over",
+    );
 }
 
-fn deletes(collection: &Collection, at: &str, found: &mut Mistakes) {
+fn deletes(collection: &Collection, at: &str, names: &HashSet<&str>, found: &mut Mistakes) {
     let place = format!("{at}/deletes");
     let events = collection.kind == Some(Kind::Event) && !matches!(collection.deletes, Deletes::None);
     found.when(events, &place, "events are only added");
     match &collection.deletes {
         Deletes::None | Deletes::Absent => {}
         Deletes::Flag { field, .. } => found.field(&format!("{place}/field"), field),
+        Deletes::Rule { any } => {
+            found.when(any.is_empty(), &format!("{place}/any"), "at least one condition is needed");
+            for (index, rule) in any.iter().enumerate() {
+                condition(rule, &format!("{place}/any/{index}"), found);
+            }
+        }
+        Deletes::Listing { list, key } => {
+            request::listing(list, &format!("{place}/list"), names, found);
+            for (column, pointer) in key {
+                let at = format!("{place}/key/{}", escaped(column));
+                found.when(!collection.primary_key.contains(column), &at, "is no column of the primary key");
+                found.pointer(&at, pointer);
+            }
+            let whole = key.is_empty() || key.len() == collection.primary_key.len();
+            found.when(!whole, &format!("{place}/key"), "a part of the primary key is missing");
+        }
         Deletes::Feed => {
             let named = collection.feed.as_ref().is_some_and(|feed| !feed.deleted.is_empty());
             found.when(!named, &place, "feed.deleted must name the changes that mean a deletion");
@@ -181,74 +393,4 @@ fn filters(collection: &Collection, at: &str, found: &mut Mistakes) {
             );
         }
     }
-}
-
-fn parent(
-    source: &Source,
-    collection: &Collection,
-    parent: &Parent,
-    at: &str,
-    settings: &HashSet<&str>,
-    found: &mut Mistakes,
-) {
-    found.when(parent.collections.is_empty(), &format!("{at}/collections"), "a child needs a parent");
-    let mut known = settings.clone();
-    for (index, name) in parent.collections.iter().enumerate() {
-        let place = format!("{at}/collections/{index}");
-        match source.collection(name) {
-            None => found.say(&place, format!("there is no collection \"{name}\"")),
-            Some(other) => {
-                found.when(other.unsupported.is_some(), &place, "is not supported");
-                found.when(other.parent.is_some(), &place, "is a child itself: one level is what a reader can follow");
-                known.extend(other.columns.iter().map(|column| column.name.as_str()));
-            }
-        }
-    }
-    found.when(parent.explode.is_some() == parent.path.is_some(), at, "give either explode or path");
-    if let Some(pointer) = &parent.explode {
-        found.pointer(&format!("{at}/explode"), pointer);
-    }
-    if let Some(path) = &parent.path {
-        found.template(&format!("{at}/path"), path, &known);
-    }
-    if let Some(list) = &parent.list {
-        let place = format!("{at}/list");
-        found.when(parent.explode.is_none(), &place, "is the rest of an exploded list");
-        found.pointer(&format!("{place}/records"), &list.records);
-        found.pointer(&format!("{place}/more"), &list.more);
-        found.template(&format!("{place}/path"), &list.path, &known);
-        for (name, value) in &list.params {
-            found.template(&format!("{place}/params/{}", escaped(name)), value, &known);
-        }
-    }
-    for pointer in parent.only.keys() {
-        found.pointer(&format!("{at}/only/{}", escaped(pointer)), pointer);
-    }
-    for (name, from) in &parent.add {
-        let place = format!("{at}/add/{}", escaped(name));
-        found.when(collection.column(name).is_none(), &place, "is no column of the collection");
-        if from != "#index" {
-            found.pointer(&place, from);
-        }
-    }
-    if let Some(name) = &parent.key_column {
-        let place = format!("{at}/key_column");
-        found.when(collection.column(name).is_none(), &place, "is no column of the collection");
-    }
-}
-
-fn feed(collection: &Collection, feed: &CollectionFeed, at: &str, found: &mut Mistakes) {
-    found.when(feed.types.is_empty(), &format!("{at}/types"), "names no change");
-    for (index, name) in feed.deleted.iter().enumerate() {
-        let unread = !feed.types.contains(name);
-        found.when(unread, &format!("{at}/deleted/{index}"), "is not one of types");
-    }
-    for pointer in feed.only.keys() {
-        found.pointer(&format!("{at}/only/{}", escaped(pointer)), pointer);
-    }
-    let of_parent = feed.of_parent || !feed.parent_types.is_empty();
-    let explodes = collection.parent.as_ref().is_some_and(|parent| parent.explode.is_some());
-    found.when(of_parent && !explodes, at, "children can be read out of a changed parent only with parent.explode");
-    let twice = feed.of_parent && !feed.parent_types.is_empty();
-    found.when(twice, &format!("{at}/parent_types"), "with of_parent all types are the parent's");
 }

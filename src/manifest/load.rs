@@ -22,13 +22,21 @@ static SOURCES: Lazy<BTreeMap<String, Arc<Source>>> = Lazy::new(|| {
 
 /// What is wrong with a source file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFileError {
+pub struct Problem {
     /// JSON pointer of the place; empty for the file as a whole.
     pub pointer: String,
     pub message: String,
+    /// The file makes sense, but no reader does this yet.
+    pub is_not_yet: bool,
 }
 
-impl fmt::Display for SourceFileError {
+impl Problem {
+    pub fn new(pointer: &str, message: impl Into<String>) -> Self {
+        Problem { pointer: pointer.to_string(), message: message.into(), is_not_yet: false }
+    }
+}
+
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pointer.as_str() {
             "" => write!(f, "source file: {}", self.message),
@@ -37,7 +45,7 @@ impl fmt::Display for SourceFileError {
     }
 }
 
-impl std::error::Error for SourceFileError {}
+impl std::error::Error for Problem {}
 
 /// The built-in source of that name.
 pub fn source(name: &str) -> Option<Arc<Source>> {
@@ -50,14 +58,21 @@ pub fn sources() -> impl Iterator<Item = Arc<Source>> {
 }
 
 /// Reads a source file. The error is the first mistake: one of form before any of sense, then in the file's order.
-pub fn parse(json: &str) -> Result<Source, SourceFileError> {
+pub fn parse(json: &str) -> Result<Source, Problem> {
+    read(json).map_err(|problems| problems.into_iter().next().unwrap_or_else(|| Problem::new("", "unknown")))
+}
+
+/// Reads a source file, and gives all that is wrong with it. A mistake of form ends the reading, so it comes alone.
+pub fn read(json: &str) -> Result<Source, Vec<Problem>> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let source: Source = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| SourceFileError { pointer: pointer_of(error.path()), message: error.inner().to_string() })?;
-    deserializer.end().map_err(|error| SourceFileError { pointer: String::new(), message: error.to_string() })?;
-    match check::mistakes(&source).into_iter().next() {
-        Some(mistake) => Err(mistake),
-        None => Ok(source),
+        .map_err(|error| vec![Problem::new(&pointer_of(error.path()), error.inner().to_string())])?;
+    deserializer.end().map_err(|error| vec![Problem::new("", error.to_string())])?;
+    let problems = check::mistakes(&source);
+    if problems.is_empty() {
+        Ok(source)
+    } else {
+        Err(problems)
     }
 }
 

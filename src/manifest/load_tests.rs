@@ -1,7 +1,8 @@
 use super::super::naming::{snake_case, ENGINE_COLUMNS};
 use super::super::{
-    Collection, CollectionFeed, Column, Credential, Cursor, DefaultBy, Deletes, EmbeddedList, ErrorRule, Feed, Grant,
-    GrantType, Lookback, Pages, Parent, Rate, RateGroup, Setting,
+    BatchOfParents, Call, Ceiling, Collection, CollectionFeed, Column, Credential, Cursor, DefaultBy, Deletes,
+    Discover, Download, EmbeddedList, ErrorRule, Feed, FieldIs, FirstToken, Grant, GrantType, Job, Listing, Lookback,
+    Opaque, Pages, Parent, Rate, RateGroup, Select, Setting, States, TokenRequest, Wait, Webhook,
 };
 use super::*;
 use serde_json::{json, Value};
@@ -396,7 +397,7 @@ fn a_mistake_is_told_with_its_place() {
         ("/collections/1/parent/explode", Value::Null, "/collections/1/parent", "either explode or path"),
         ("/collections/1/parent/add/author", json!("/author"), "/collections/1/parent/add/author", "no column"),
         ("/collections/1/parent/key_column", Value::Null, "/collections/1/deletes", "parent.key_column"),
-        ("/collections/2/by_key", json!("/macros/{id}"), "/collections/2/unsupported", "nothing is asked"),
+        ("/collections/2/unsupported", json!(" "), "/collections/2/unsupported", "the reason"),
     ];
     for (place, value, pointer, message) in cases {
         let mut file = desk();
@@ -465,6 +466,22 @@ fn the_schema_knows_the_members_that_the_types_know() {
         ("/$defs/feed", members_of::<CollectionFeed>()),
         ("/$defs/column", members_of::<Column>()),
         ("/$defs/collection", members_of::<Collection>()),
+        ("/$defs/helper", members_of::<Collection>()),
+        ("/$defs/call", members_of::<Call>()),
+        ("/$defs/listing", members_of::<Listing>()),
+        ("/$defs/token_request", members_of::<TokenRequest>()),
+        ("/$defs/wait", members_of::<Wait>()),
+        ("/$defs/first_token", members_of::<FirstToken>()),
+        ("/$defs/ceiling", members_of::<Ceiling>()),
+        ("/$defs/cursor/properties/opaque", members_of::<Opaque>()),
+        ("/$defs/field_is", members_of::<FieldIs>()),
+        ("/$defs/batch", members_of::<BatchOfParents>()),
+        ("/$defs/select", members_of::<Select>()),
+        ("/$defs/discover", members_of::<Discover>()),
+        ("/$defs/job", members_of::<Job>()),
+        ("/$defs/states", members_of::<States>()),
+        ("/$defs/download", members_of::<Download>()),
+        ("/$defs/webhook", members_of::<Webhook>()),
     ] {
         let properties = schema.pointer(&format!("{place}/properties")).and_then(Value::as_object);
         let mut known: Vec<String> = properties.into_iter().flat_map(|p| p.keys().cloned()).collect();

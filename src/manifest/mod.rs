@@ -7,15 +7,33 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
+mod auth;
 mod check;
+mod children;
+mod collection;
+mod cursor;
+mod errors;
+mod job;
 pub mod load;
 pub mod naming;
+mod pages;
 mod rate;
+mod request;
 pub mod template;
 
+pub use auth::{Auth, ClientAuth, Credential, Grant, GrantType, SendAs, TokenRequest};
+pub use children::{BatchOfParents, CollectionFeed, EmbeddedList, Feed, Parent};
+pub use collection::{Collection, Column, Deletes, Discover, FieldIs, LimitType, Select, Shape, Webhook};
+pub use cursor::{fixed_offset, Ceiling, Cursor, Format, Granularity, Lookback, Opaque, Restart, SortOrder};
+pub use errors::{ErrorRule, HeaderIs, Meaning, Wait, WaitUnit};
+pub use job::{Download, Job, States, When};
+pub use load::Problem;
+pub use pages::{FirstToken, Pages, Until};
 pub use rate::{Rate, RateGroup, ResetFormat};
+pub use request::{texts_of, Call, Decoder, Listing, Method, OneOrMany, Param, Params, Records};
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// One cloud app: everything a reader has to know that is not code.
@@ -41,9 +59,16 @@ pub struct Source {
     /// Server options of this source beside the general ones.
     #[serde(default)]
     pub settings: Vec<Setting>,
-    /// Sent with every call; values are templates.
+    /// Values that templates need and nobody types in: a part of a credential, or the answer of a call. The first way
+    /// that gives one counts; they are names like settings.
+    #[serde(default)]
+    pub values: BTreeMap<String, Vec<Derived>>,
+    /// Sent with every call; values are templates over credentials and settings.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Parameters of every call, of the same kind: a proof computed from the token, say.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
     #[serde(default)]
     pub rate: Option<Rate>,
     /// Checked in order before the general reading of the status; the first that matches decides.
@@ -62,6 +87,21 @@ pub struct Source {
     #[serde(default)]
     pub notes: Vec<String>,
     pub collections: Vec<Collection>,
+    /// Listings that are no table: only their children are.
+    #[serde(default)]
+    pub helpers: Vec<Collection>,
+}
+
+/// One way to a value: a template over credentials and settings, or a pointer into the answer of a call.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    #[serde(default)]
+    pub template: Option<String>,
+    #[serde(default)]
+    pub call: Option<Call>,
+    #[serde(default)]
+    pub pointer: Option<String>,
 }
 
 /// Whether rows of a collection change, or are only added.
@@ -73,12 +113,28 @@ pub enum Kind {
     Event,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     #[default]
     Rest,
     Salesforce,
+}
+
+/// Protocols whose name is kept for a reader that is not written yet.
+pub const RESERVED_PROTOCOLS: [&str; 2] = ["google_ads", "sfmc"];
+
+impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "rest" => Ok(Protocol::Rest),
+            "salesforce" => Ok(Protocol::Salesforce),
+            other if RESERVED_PROTOCOLS.contains(&other) => {
+                Err(D::Error::custom(format!("the protocol \"{other}\" has no reader yet")))
+            }
+            other => Err(D::Error::custom(format!("unknown protocol \"{other}\"; there is \"rest\""))),
+        }
+    }
 }
 
 /// A server option of one source.
@@ -108,371 +164,6 @@ pub struct DefaultBy {
     pub values: BTreeMap<String, String>,
 }
 
-/// A user mapping option: a secret or part of one.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    pub name: String,
-    pub help: String,
-}
-
-/// How calls prove who they are.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "style", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Auth {
-    /// `Authorization: Bearer <credential>`.
-    Bearer { secret: String, credentials: Vec<Credential> },
-    /// HTTP basic; user and password are templates over the credentials.
-    Basic { user: String, password: String, credentials: Vec<Credential> },
-    /// A header of the app's own; `value` is a template over the credentials.
-    Header { header: String, value: String, credentials: Vec<Credential> },
-    /// Access tokens from a token endpoint. The grant is the first of `grants` whose credentials are all set.
-    Oauth2 {
-        /// Template, e.g. `{login_url}/services/oauth2/token`.
-        token_url: String,
-        grants: Vec<Grant>,
-        credentials: Vec<Credential>,
-        /// Pointer in the token answer to the address that calls go to.
-        #[serde(default)]
-        base_url: Option<String>,
-        /// Assumed when the answer has no `expires_in`.
-        lifetime_seconds: u64,
-        /// `error` values of the token endpoint that mean "renew the credential", not "try again".
-        #[serde(default)]
-        rejected: Vec<String>,
-    },
-}
-
-impl Auth {
-    pub fn credentials(&self) -> &[Credential] {
-        match self {
-            Auth::Bearer { credentials, .. }
-            | Auth::Basic { credentials, .. }
-            | Auth::Header { credentials, .. }
-            | Auth::Oauth2 { credentials, .. } => credentials,
-        }
-    }
-}
-
-/// One OAuth 2.0 grant.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grant {
-    pub grant_type: GrantType,
-    /// The credentials it needs; it is chosen when all are set.
-    pub needs: Vec<String>,
-    /// For `jwt_bearer`: template of the `aud` claim.
-    #[serde(default)]
-    pub audience: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantType {
-    RefreshToken,
-    ClientCredentials,
-    JwtBearer,
-}
-
-/// Reads meaning into a reply that its status alone does not have.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorRule {
-    /// Any of these statuses; empty for all.
-    #[serde(default)]
-    pub status: Vec<u16>,
-    /// Pointer to the app's error code in the body.
-    #[serde(default)]
-    pub code: Option<String>,
-    /// The codes meant; empty for any.
-    #[serde(default)]
-    pub codes: Vec<String>,
-    pub means: Meaning,
-}
-
-/// What a failed reply asks us to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Meaning {
-    /// Try again with backoff.
-    Retry,
-    /// Wait as asked, then try again; a wait beyond our patience ends the run as deferred.
-    RateLimited,
-    /// The day's quota is spent: end the run.
-    QuotaSpent,
-    /// Renew the access token once and repeat.
-    TokenExpired,
-    /// Stop the source.
-    AuthRejected,
-    AccessDenied,
-    NotFound,
-    FieldRefused,
-    CursorExpired,
-    Unsupported,
-    BadRequest,
-}
-
-/// One stream of changes that serves every collection of the source.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Feed {
-    pub path: String,
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-    pub records: String,
-    pub pages: Pages,
-    pub cursor: Cursor,
-    /// Pointer to the name of the change, e.g. `/type`.
-    pub event_type: String,
-    /// Pointer to the changed object, e.g. `/data/object`.
-    pub object: String,
-    /// Pointer to the API version that the object is rendered in; another than ours is read again by id.
-    #[serde(default)]
-    pub version: Option<String>,
-    /// How long the app keeps changes; an older checkpoint falls back to a full listing.
-    pub retention_days: u32,
-    /// Newest changes come first, so the first one seen of an object wins.
-    #[serde(default)]
-    pub newest_first: bool,
-}
-
-/// How a listing goes on after a page.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "style", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Pages {
-    /// A single reply.
-    None,
-    /// The last record's field goes into a parameter; `more` is a flag in the reply.
-    LastId { param: String, field: String, more: String, size_param: String, size: u32 },
-    /// A whole address, absolute or relative, in the reply; absent or null at the end.
-    NextUrl {
-        pointer: String,
-        #[serde(default)]
-        size_param: Option<String>,
-        #[serde(default)]
-        size: Option<u32>,
-    },
-    /// A token in the reply goes into a parameter.
-    Token {
-        pointer: String,
-        param: String,
-        #[serde(default)]
-        size_param: Option<String>,
-        #[serde(default)]
-        size: Option<u32>,
-    },
-    /// A number of records to pass over.
-    Offset { param: String, size_param: String, size: u32 },
-}
-
-/// The order of change of a collection, and how to ask for a part of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cursor {
-    /// Pointer in the record.
-    pub field: String,
-    /// Parameter of the inclusive lower bound.
-    #[serde(default)]
-    pub param: Option<String>,
-    /// Parameter of the inclusive upper bound.
-    #[serde(default)]
-    pub upper_param: Option<String>,
-    #[serde(default)]
-    pub format: Format,
-    /// Whether the filter sees changes, or only creation (then it serves slices of a first load, not updates).
-    #[serde(default)]
-    pub created_only: bool,
-    /// How far before the cursor we read again, because apps publish late.
-    #[serde(default)]
-    pub overlap_seconds: u64,
-}
-
-/// How a time is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// As the value shows: ISO 8601 text, or an unadorned number for a number.
-    #[default]
-    Auto,
-    Unix,
-    UnixMs,
-    Rfc2822,
-}
-
-/// How a collection shows that a record is gone.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(tag = "style", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Deletes {
-    /// It does not; a reconcile listing finds out.
-    #[default]
-    None,
-    /// A field of the record. Deleted when it equals `equals`, or is true when `equals` is not given.
-    Flag {
-        field: String,
-        #[serde(default)]
-        equals: Option<String>,
-    },
-    /// Changes of the feed named in the collection's `feed.deleted`.
-    Feed,
-    /// The children of one parent are always given complete: those not among them any more are gone.
-    WithParent,
-    /// Missing from a complete listing means deleted (only collections that are always read in full).
-    Absent,
-}
-
-/// One collection of the app.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Collection {
-    pub name: String,
-    /// The vendor's name of the resource (`Account`, `charge`).
-    #[serde(default)]
-    pub object: String,
-    #[serde(default)]
-    pub kind: Option<Kind>,
-    #[serde(default)]
-    pub docs: Option<String>,
-    #[serde(default)]
-    pub notes: Option<String>,
-    /// Why the app cannot serve it; then nothing else is asked of the app.
-    #[serde(default)]
-    pub unsupported: Option<String>,
-    #[serde(default)]
-    pub path: Option<String>,
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-    /// Pointer to the array of records in a reply (empty: the reply is the one record).
-    #[serde(default)]
-    pub records: String,
-    /// Column names.
-    pub primary_key: Vec<String>,
-    #[serde(default)]
-    pub pages: Option<Pages>,
-    #[serde(default)]
-    pub cursor: Option<Cursor>,
-    #[serde(default)]
-    pub deletes: Deletes,
-    /// Path template of one record, e.g. `/v1/charges/{id}`; `{..}` is a column of the collection, most often of the
-    /// key. A changed record is read again by it; a live scan uses it when it knows all those columns.
-    #[serde(default)]
-    pub by_key: Option<String>,
-    /// Pointer to a flag that is true in the answer of `by_key` when the record is gone (Stripe: `/deleted`).
-    #[serde(default)]
-    pub gone: Option<String>,
-    /// Filters of the listing that equal a column exactly: column -> operator (`=`, `>`, `>=`, `<`, `<=`) -> parameter.
-    #[serde(default)]
-    pub filters: BTreeMap<String, BTreeMap<String, String>>,
-    /// Set when its records come out of another collection's. Without a `path` of its own it is read, and sliced by
-    /// the cursor, like the parent.
-    #[serde(default)]
-    pub parent: Option<Parent>,
-    #[serde(default)]
-    pub feed: Option<CollectionFeed>,
-    /// Collections with no change signal of their own: read this far back from the cursor, and only when the feed
-    /// moved or `at_least_every_seconds` passed.
-    #[serde(default)]
-    pub lookback: Option<Lookback>,
-    /// Top-level keys of a record that are neither a column nor kept in `extra`.
-    #[serde(default)]
-    pub ignore: Vec<String>,
-    /// In the order in which the tables list them.
-    #[serde(default)]
-    pub columns: Vec<Column>,
-}
-
-/// A window before the cursor that is read again.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lookback {
-    pub seconds: u64,
-    pub at_least_every_seconds: u64,
-}
-
-/// Where a child collection's records come from.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parent {
-    /// Collections whose records hold the children.
-    pub collections: Vec<String>,
-    /// Pointer in the parent's record to the child, an array of children, or a list object (`list` is set).
-    #[serde(default)]
-    pub explode: Option<String>,
-    /// The exploded value is a first page: `{records, more, path}` say how to read the rest of it.
-    #[serde(default)]
-    pub list: Option<EmbeddedList>,
-    /// One listing call for each parent record instead; template with `{id}` of the parent.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// Keep only children whose field has this value (pointer -> text).
-    #[serde(default)]
-    pub only: BTreeMap<String, String>,
-    /// Columns filled from outside the child: column -> pointer in the parent, or `#index`.
-    #[serde(default)]
-    pub add: BTreeMap<String, String>,
-    /// Parameters to add to the parent's listing for the children to be there (`expand[]`).
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-    /// Column of the child that names its parent: for `with_parent` deletions, and to read one parent's children only.
-    #[serde(default)]
-    pub key_column: Option<String>,
-}
-
-/// A list inside a record that holds its first page only.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EmbeddedList {
-    /// Pointers within the exploded value.
-    pub records: String,
-    pub more: String,
-    /// Template of the listing that goes on, with `{id}` of the parent; paged like the parent.
-    pub path: String,
-    /// Values are templates of the same kind.
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-}
-
-/// Which changes of the source's feed concern a collection.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CollectionFeed {
-    /// Names of changes whose object is a record of this collection (or its parent's record, with `of_parent`).
-    pub types: Vec<String>,
-    /// Further names, whose object is the parent's record although those of `types` are records of this collection.
-    #[serde(default)]
-    pub parent_types: Vec<String>,
-    /// Those of `types` that say the record is gone; with `of_parent`, that the parent is gone and its children with it.
-    #[serde(default)]
-    pub deleted: Vec<String>,
-    /// Keep only changes whose object has this value (pointer -> text).
-    #[serde(default)]
-    pub only: BTreeMap<String, String>,
-    /// The object of all `types` is the parent's: children are exploded out of it as in a listing.
-    #[serde(default)]
-    pub of_parent: bool,
-}
-
-/// One column as the source defines it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Column {
-    pub name: String,
-    /// PostgreSQL type name: text, bigint, integer, numeric, double precision, boolean, timestamptz, date, jsonb.
-    #[serde(rename = "type")]
-    pub type_name: String,
-    /// Pointer in the record, or a bare key; the column's name when absent.
-    #[serde(default)]
-    pub field: Option<String>,
-    #[serde(default)]
-    pub format: Format,
-}
-
-impl Column {
-    /// The path in the record, one key an element.
-    pub fn path(&self) -> Vec<String> {
-        field_path(self.field.as_deref().unwrap_or(&self.name))
-    }
-}
-
 /// `BillingCity` or `/address/city` as a list of keys.
 pub fn field_path(field: &str) -> Vec<String> {
     match field.strip_prefix('/') {
@@ -482,13 +173,18 @@ pub fn field_path(field: &str) -> Vec<String> {
 }
 
 impl Source {
+    /// Reads a source file, and tells all that is wrong with it: of form first, and only then of sense.
+    pub fn from_json(text: &str) -> Result<Source, Vec<Problem>> {
+        load::read(text)
+    }
+
+    /// A table's collection.
     pub fn collection(&self, name: &str) -> Option<&Collection> {
         self.collections.iter().find(|c| c.name == name)
     }
-}
 
-impl Collection {
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|c| c.name == name)
+    /// A collection that is listed: a table's, or a helper.
+    pub fn listed(&self, name: &str) -> Option<&Collection> {
+        self.collection(name).or_else(|| self.helpers.iter().find(|c| c.name == name))
     }
 }

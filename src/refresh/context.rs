@@ -7,7 +7,7 @@ use crate::extract::sink::Event;
 use crate::extract::{rest, salesforce, ReadEnd, ReadRequest};
 use crate::http::{AccessToken, Account, ApiClient, Stats};
 use crate::io::{Reading, READ_AHEAD_BYTES};
-use crate::manifest::{Auth, Protocol};
+use crate::manifest::Protocol;
 use crate::report::{fail, Report};
 use crate::worker;
 use futures_util::future::LocalBoxFuture;
@@ -36,10 +36,8 @@ impl Context {
     /// The account with the stored access token, if one still holds. Sees credentials changed since.
     pub fn account(&self) -> Result<Account, Report> {
         let mapping = catalog::mapping(&self.server, self.user)?;
-        let token = match self.server.source.auth {
-            Auth::Oauth2 { .. } => state::load_token(&self.server, &mapping)?,
-            _ => None,
-        };
+        let uses_tokens = self.server.source.auth.may_use_tokens();
+        let token = if uses_tokens { state::load_token(&self.server, &mapping)? } else { None };
         Ok(catalog::account(&self.server, &mapping, token))
     }
 }

@@ -16,7 +16,7 @@ use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::{cursor_of, Output, ReadEnd};
 use crate::http::{ApiClient, Request};
-use crate::manifest::{Collection, CollectionFeed, Feed, Pages, Source};
+use crate::manifest::{Collection, CollectionFeed, Feed, Pages, Records, Source};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashSet};
 
@@ -140,7 +140,7 @@ impl<'r> Poll<'r> {
             source,
             feed,
             outputs,
-            tables: Tables::new(source, outputs, true),
+            tables: Tables::new(api.account(), outputs, true),
             followers: outputs.iter().map(follower).collect(),
             now: None,
             seen: HashSet::new(),
@@ -155,7 +155,7 @@ impl<'r> Poll<'r> {
 
     async fn read(&mut self, sink: &Sink) -> Result<(), SyncError> {
         let Some(from) = self.from() else { return Ok(()) };
-        let shape = Shape { records: self.feed.records.clone(), pages: self.feed.pages.clone() };
+        let shape = Shape { records: Records::at(&self.feed.records), pages: self.feed.pages.clone() };
         let mut pager = Pager::new(shape, self.request(from)?);
         while let Some(page) = pager.next_page(self.api).await? {
             if self.now.is_none() {
@@ -175,8 +175,10 @@ impl<'r> Poll<'r> {
 
     fn request(&self, from: i64) -> Result<Request, SyncError> {
         let mut request = Request { target: self.feed.path.clone(), ..Request::default() };
-        for (name, text) in &self.feed.params {
-            request.query.extend(crate::http::fill(self.api.account(), text)?.map(|value| (name.clone(), value)));
+        for (name, param) in &self.feed.params {
+            for text in param.templates() {
+                request.query.extend(crate::http::fill(self.api.account(), text)?.map(|value| (name.clone(), value)));
+            }
         }
         if let Some(param) = &self.feed.cursor.param {
             request = with_param(&request, param, &bound(&self.feed.cursor, from, false));
@@ -239,7 +241,7 @@ impl<'r> Poll<'r> {
             } else {
                 Some(&*output.collection.name)
             };
-            let Some((base, collection)) = base.and_then(|base| Some((base, self.source.collection(base)?))) else {
+            let Some((base, collection)) = base.and_then(|base| Some((base, self.source.listed(base)?))) else {
                 continue;
             };
             // An object without an id cannot be told from others; it goes to the table, which parks it.
@@ -250,7 +252,7 @@ impl<'r> Poll<'r> {
             }
         }
         for (base, takers) in takers {
-            let Some(base) = self.source.collection(base) else { continue };
+            let Some(base) = self.source.listed(base) else { continue };
             match self.object(base, &takers, change, object, created, sink).await {
                 Err(error) if is_of_one(&error) => self.fail(&takers, &error),
                 other => other?,
@@ -292,7 +294,7 @@ impl<'r> Poll<'r> {
             self.tables.note("changes in another API version were taken as they are: there is no reading by id");
             return self.put(base, &living, object, as_it_is, sink).await;
         };
-        let shape = Shape { records: String::new(), pages: Pages::None };
+        let shape = Shape { records: Records::default(), pages: Pages::None };
         let page = fetch(self.api, request, &shape).await?;
         let Some(current) = page.records().next() else {
             self.tables
@@ -354,7 +356,7 @@ fn parent_of<'s>(source: &'s Source, collection: &'s Collection, object: &str) -
     let parents = &collection.parent.as_ref()?.collections;
     // With several parents the object's own kind tells; every app that has several names it.
     let kind = text_at(object, "/object");
-    let is_it = |name: &&String| source.collection(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref());
+    let is_it = |name: &&String| source.listed(name).is_some_and(|c| Some(c.object.as_str()) == kind.as_deref());
     let only = || parents.first().filter(|_| parents.len() == 1);
     parents.iter().find(is_it).or_else(only).map(String::as_str)
 }

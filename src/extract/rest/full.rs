@@ -5,16 +5,18 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::pages::{ListPage, Pager};
-use super::request::{base_request, bases, shape, stamp_of};
-use super::slices;
+use super::pages::ListPage;
+use super::raw::text_at;
+use super::request::{bases, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
+use super::walk::{start_of, Part, Walk};
+use super::{below, slices};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::{Output, ReadEnd};
-use crate::http::{ApiClient, Request};
-use crate::manifest::{Collection, Pages, Source};
+use crate::http::ApiClient;
+use crate::manifest::{Collection, Cursor, Deletes, Pages, SortOrder, Source};
 use serde_json::{json, Value};
 
 /// What a complete reading knows, saved as the position of an interrupted one.
@@ -26,13 +28,16 @@ pub struct Progress {
     pub upper: Option<i64>,
     /// The newest stamp seen, for collections with stamps of their own.
     pub newest: Option<i64>,
+    /// The app's own word for where the next run goes on.
+    pub opaque: Option<String>,
 }
 
 impl Progress {
-    fn of(position: &Value) -> Self {
+    pub fn of(position: &Value) -> Self {
         let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
         let base = position.get("base").and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0);
-        Progress { base, upper: instant("upper"), newest: instant("newest") }
+        let opaque = position.get("opaque").and_then(Value::as_str).map(str::to_string);
+        Progress { base, upper: instant("upper"), newest: instant("newest"), opaque }
     }
 
     /// The position after a page: `(name, value)` says where its listing goes on.
@@ -43,6 +48,9 @@ impl Progress {
                 if let Some(instant) = instant {
                     members.insert(name.into(), to_iso_ms(instant).into());
                 }
+            }
+            if let Some(opaque) = &self.opaque {
+                members.insert("opaque".into(), opaque.as_str().into());
             }
             if self.base > 0 {
                 members.insert("base".into(), self.base.into());
@@ -55,7 +63,13 @@ impl Progress {
     pub fn see(&mut self, base: &Collection, page: &ListPage) {
         self.upper = self.upper.or(page.date_us);
         if let Some(cursor) = base.cursor.as_ref().filter(|c| !c.created_only) {
-            self.newest = self.newest.max(page.records().filter_map(|raw| stamp_of(cursor, raw)).max());
+            // An export in the order of time says itself where it has come to.
+            let newest = page.time_us().or_else(|| page.records().filter_map(|raw| stamp_of(cursor, raw)).max());
+            self.newest = self.newest.max(newest);
+            if let Some(opaque) = &cursor.opaque {
+                self.opaque =
+                    text_at(page.text(), &opaque.pointer).map(|text| text.into_owned()).or(self.opaque.take());
+            }
         }
     }
 
@@ -92,14 +106,98 @@ pub async fn fill(
     page: &ListPage,
     sink: &Sink,
 ) -> Result<(), SyncError> {
+    fill_from(api, tables, base, page, None, sink).await
+}
+
+/// The same, without what is older than `from`.
+pub async fn fill_from(
+    api: &ApiClient,
+    tables: &mut Tables<'_>,
+    base: &Collection,
+    page: &ListPage,
+    from: Option<i64>,
+    sink: &Sink,
+) -> Result<(), SyncError> {
     let stamp = stamp(tables.source(), base, page);
-    for raw in page.records() {
-        let jobs = tables.record(base, raw, stamp)?;
+    for (index, raw) in page.records().enumerate() {
+        if is_before(base.cursor.as_ref(), raw, from) {
+            continue;
+        }
+        let jobs = tables.record(base, raw, &page.around(index), stamp)?;
         if !jobs.is_empty() {
             tables.read_on(api, jobs, sink).await?;
         }
     }
     Ok(())
+}
+
+/// Whether a record is older than what is wanted. One without a time is not.
+fn is_before(cursor: Option<&Cursor>, raw: &str, from: Option<i64>) -> bool {
+    let stamp = || stamp_of(cursor?, raw);
+    from.is_some_and(|from| stamp().is_some_and(|stamp| stamp < from))
+}
+
+/// Reads a part of a base's listing into the tables, until it ends or comes to what is known: `from` is where the part
+/// begins.
+#[allow(clippy::too_many_arguments)]
+pub async fn walk_through(
+    api: &ApiClient,
+    tables: &mut Tables<'_>,
+    base: &Collection,
+    walk: &mut Walk<'_>,
+    from: Option<i64>,
+    progress: &mut Progress,
+    keep_position: bool,
+    sink: &Sink,
+) -> Result<(), SyncError> {
+    let cursor = base.cursor.as_ref().filter(|cursor| !cursor.created_only);
+    let newest_first = cursor.is_some_and(|cursor| cursor.order == Some(SortOrder::NewestFirst));
+    let wanted = from.filter(|_| cursor.is_some_and(|cursor| cursor.client_side || newest_first));
+    while let Some(page) = walk.next_page().await? {
+        progress.see(base, &page);
+        fill_from(api, tables, base, &page, wanted, sink).await?;
+        if newest_first && page.records().next_back().is_some_and(|last| is_before(cursor, last, wanted)) {
+            walk.stop();
+        }
+        let position = position_of(walk, progress).filter(|_| keep_position);
+        sink.page(tables.page(position)).await?;
+    }
+    Ok(())
+}
+
+/// The position after a page, where the walk can be taken up again.
+fn position_of(walk: &Walk<'_>, progress: &Progress) -> Option<Value> {
+    let places = walk.position()?;
+    let is_over = places.iter().any(|(name, value)| *name == "page" && value.is_null());
+    let progress = if is_over { Progress { base: progress.base + 1, ..progress.clone() } } else { progress.clone() };
+    let mut position = progress.position("page", Value::Null);
+    for (name, value) in places {
+        if let Some(members) = position.as_object_mut() {
+            members.insert(name.into(), value);
+        }
+    }
+    Some(position)
+}
+
+/// How far before a cursor is read again, microseconds.
+pub fn overlap_us(cursor: &Cursor) -> i64 {
+    i64::try_from(cursor.overlap_seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_US)
+}
+
+/// What a complete reading leaves behind for an output. Nothing where only a complete listing tells what is gone: the
+/// next run is one again.
+pub fn checkpoint_of(output: &Output, progress: &Progress) -> Option<Value> {
+    if matches!(output.collection.deletes, Deletes::Absent) {
+        return None;
+    }
+    Some(with_opaque(checkpoint(progress.cursor()), progress))
+}
+
+pub fn with_opaque(mut checkpoint: Value, progress: &Progress) -> Value {
+    if let (Some(members), Some(opaque)) = (checkpoint.as_object_mut(), &progress.opaque) {
+        members.insert("opaque".into(), opaque.as_str().into());
+    }
+    checkpoint
 }
 
 /// The checkpoint after a complete reading.
@@ -120,8 +218,11 @@ pub async fn read(
 ) -> Result<ReadEnd, SyncError> {
     let source = std::sync::Arc::clone(&api.account().source);
     let Some(first) = outputs.first() else { return Ok(ReadEnd::default()) };
+    if below::is_below(first) {
+        return below::read(api, first, resume, false, sink).await;
+    }
     let bases = bases(&source, &first.collection)?;
-    let mut tables = Tables::new(&source, outputs, true);
+    let mut tables = Tables::new(api.account(), outputs, true);
     let mut progress = resume.map(Progress::of).unwrap_or_default();
     let mut resume = resume;
     while let Some(base) = bases.get(progress.base) {
@@ -133,9 +234,8 @@ pub async fn read(
         }
         progress.base += 1;
     }
-    let checkpoint = checkpoint(progress.cursor());
     Ok(ReadEnd {
-        checkpoints: outputs.iter().map(|_| Some(checkpoint.clone())).collect(),
+        checkpoints: outputs.iter().map(|output| checkpoint_of(output, &progress)).collect(),
         notes: std::mem::take(&mut tables.notes),
         ..ReadEnd::default()
     })
@@ -153,44 +253,35 @@ async fn read_plain(
     progress: &mut Progress,
     sink: &Sink,
 ) -> Result<(), SyncError> {
-    let first = base_request(api.account(), base, outputs, None)?;
-    let fresh = || Pager::new(shape(base), first.clone());
-    let saved = resume.and_then(|position| position.get("page")).and_then(|page| request_at(page, &first));
-    let mut is_resumed = saved.is_some();
-    let mut pager = match saved {
-        Some(next) => fresh().starting_at(next),
-        None => fresh(),
+    let from = match base.cursor.as_ref().filter(|cursor| !cursor.created_only) {
+        Some(cursor) => start_of(api, cursor)?,
+        None => None,
     };
-    loop {
-        let page = match pager.next_page(api).await {
-            Ok(page) => page,
+    let mut walk = Walk::new(api, base, outputs, Part::default())?;
+    let is_resumed = match resume {
+        Some(position) => walk.resume(position)?,
+        None => false,
+    };
+    if is_resumed {
+        match walk_through(api, tables, base, &mut walk, from, progress, keep_position, sink).await {
             // A page token may have died with the listing it came from.
-            Err(SyncError::BadRequest { .. } | SyncError::NotFound { .. } | SyncError::CursorExpired { .. })
-                if is_resumed =>
-            {
-                is_resumed = false;
+            Err(SyncError::BadRequest { .. } | SyncError::NotFound { .. } | SyncError::CursorExpired { .. }) => {
                 tables.note("the interrupted listing could not be continued and was read from its start");
                 *progress = Progress { base: progress.base, ..Progress::default() };
-                pager = fresh();
-                continue;
+                walk = Walk::new(api, base, outputs, Part::default())?;
             }
-            Err(error) => return Err(error),
-        };
-        is_resumed = false;
-        let Some(page) = page else { return Ok(()) };
-        progress.see(base, &page);
-        fill(api, tables, base, &page, sink).await?;
-        let position = match pager.next() {
-            Some(next) => progress.position("page", json!({ "target": next.target, "query": next.query })),
-            None => Progress { base: progress.base + 1, ..progress.clone() }.position("page", Value::Null),
-        };
-        sink.page(tables.page(keep_position.then_some(position))).await?;
+            ended => return ended,
+        }
     }
-}
-
-/// The saved request of a page, with everything else as a fresh one has it.
-fn request_at(page: &Value, first: &Request) -> Option<Request> {
-    let target = page.get("target")?.as_str()?.to_string();
-    let query: Vec<(String, String)> = serde_json::from_value(page.get("query")?.clone()).ok()?;
-    Some(Request { target, query, ..first.clone() })
+    let ended = walk_through(api, tables, base, &mut walk, from, progress, keep_position, sink).await;
+    match (ended, &base.pages) {
+        // A walk that the app let die, or another one that was open, begins anew once.
+        (Err(SyncError::CursorExpired { .. }), Some(Pages::Scroll { .. })) => {
+            tables.note("the app gave up the listing half way; it was read again from its start");
+            *progress = Progress { base: progress.base, ..Progress::default() };
+            walk = Walk::new(api, base, outputs, Part::default())?;
+            walk_through(api, tables, base, &mut walk, from, progress, keep_position, sink).await
+        }
+        (ended, _) => ended,
+    }
 }

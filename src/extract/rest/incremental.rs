@@ -2,16 +2,36 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::full::{checkpoint, fill, Progress};
-use super::pages::{with_param, Pager};
-use super::request::{base_request, bases, bound, shape, SECOND_US};
+use super::full::{self, checkpoint, overlap_us, walk_through, with_opaque, Progress};
+use super::request::{bases, now_us, SECOND_US};
 use super::tables::Tables;
-use super::{feed, full};
+use super::walk::{can_read_since, Part, Walk};
+use super::{below, feed};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::parse_iso;
 use crate::extract::{cursor_of, Output, ReadEnd};
 use crate::http::ApiClient;
+use crate::manifest::{Collection, Cursor, Deletes};
+use serde_json::Value;
+
+const DAY_US: i64 = 86_400 * SECOND_US;
+
+/// The collection as its changes are listed.
+pub fn changes_of(base: &Collection) -> Collection {
+    base.incremental.as_ref().map_or_else(|| base.clone(), |list| base.listed_by(list))
+}
+
+/// Refuses a cursor that is older than what the app can tell of.
+pub fn check_age(cursor: &Cursor, oldest: i64) -> Result<(), SyncError> {
+    let age = now_us().saturating_sub(oldest);
+    match cursor.retention_days {
+        Some(days) if age > i64::from(days).saturating_mul(DAY_US) => Err(SyncError::CursorExpired {
+            detail: format!("the app tells changes of {days} days, and the last refresh is longer ago"),
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// Brings outputs up to date by whatever costs the fewest calls.
 pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<ReadEnd, SyncError> {
@@ -20,30 +40,33 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
         return feed::read(api, outputs, sink).await;
     }
     let Some(first) = outputs.first() else { return Ok(ReadEnd::default()) };
-    let bases = bases(&source, &first.collection)?;
+    if below::is_below(first) {
+        return below::read(api, first, None, true, sink).await;
+    }
+    let bases: Vec<Collection> = bases(&source, &first.collection)?.into_iter().map(changes_of).collect();
     let oldest = outputs.iter().map(|o| o.checkpoint.as_ref().and_then(cursor_of).and_then(parse_iso)).min().flatten();
-    let filters = bases.iter().all(|b| b.cursor.as_ref().is_some_and(|c| !c.created_only && c.param.is_some()));
-    let Some(oldest) = oldest.filter(|_| filters) else {
+    let absence = outputs.iter().any(|output| matches!(output.collection.deletes, Deletes::Absent));
+    let Some(oldest) = oldest.filter(|_| bases.iter().all(can_read_since) && !absence) else {
         return full::read(api, outputs, None, false, sink).await;
     };
-    let mut tables = Tables::new(&source, outputs, true);
+    let mut tables = Tables::new(api.account(), outputs, true);
     let mut progress = Progress::default();
-    for base in bases {
-        let Some((cursor, param)) = base.cursor.as_ref().and_then(|c| Some((c, c.param.as_ref()?))) else { continue };
-        let overlap = i64::try_from(cursor.overlap_seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_US);
-        let from = bound(cursor, oldest.saturating_sub(overlap), false);
-        let request = with_param(&base_request(api.account(), base, outputs, None)?, param, &from);
-        let mut pager = Pager::new(shape(base), request);
-        while let Some(page) = pager.next_page(api).await? {
-            progress.see(base, &page);
-            fill(api, &mut tables, base, &page, sink).await?;
-            sink.page(tables.page(None)).await?;
-        }
+    for base in &bases {
+        let Some(cursor) = &base.cursor else { continue };
+        check_age(cursor, oldest)?;
+        let from = Some(oldest.saturating_sub(overlap_us(cursor)));
+        // Several tables of one listing may have stopped at different places; then time says where.
+        let opaque = |output: &Output| Some(output.checkpoint.as_ref()?.get("opaque")?.as_str()?.to_string());
+        let opaque = opaque(first).filter(|known| outputs.iter().all(|o| opaque(o).as_ref() == Some(known)));
+        progress.opaque = opaque.clone();
+        let mut walk = Walk::new(api, base, outputs, Part { from, opaque, ..Part::default() })?;
+        walk_through(api, &mut tables, base, &mut walk, from, &mut progress, false, sink).await?;
     }
     // Stamps of the app move the cursor, not its clock: what comes late has a stamp near the last one seen.
     let cursor = progress.newest.and(progress.cursor()).map_or(oldest, |cursor| cursor.max(oldest));
+    let checkpoint: Value = with_opaque(checkpoint(Some(cursor)), &progress);
     Ok(ReadEnd {
-        checkpoints: outputs.iter().map(|_| Some(checkpoint(Some(cursor)))).collect(),
+        checkpoints: outputs.iter().map(|_| Some(checkpoint.clone())).collect(),
         notes: std::mem::take(&mut tables.notes),
         ..ReadEnd::default()
     })

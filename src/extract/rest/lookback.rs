@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 pub fn window<'s>(source: &'s Source, collection: &'s Collection) -> Option<&'s Lookback> {
     let of_parent = || {
         let parent = collection.parent.as_ref().filter(|p| p.explode.is_some())?;
-        parent.collections.iter().find_map(|name| source.collection(name)?.lookback.as_ref())
+        parent.collections.iter().find_map(|name| source.listed(name)?.lookback.as_ref())
     };
     let own = collection.lookback.as_ref();
     own.or_else(|| if collection.feed.is_none() { of_parent() } else { None })
@@ -61,7 +61,7 @@ pub async fn read(
     }
     let mut checked = Vec::new();
     for (name, (indexes, from)) in due {
-        let Some(base) = source.collection(&name) else { continue };
+        let Some(base) = source.listed(&name) else { continue };
         tables.limit_to(Some(indexes.clone()));
         let read = read_window(api, tables, base, outputs, &indexes, from, sink).await;
         tables.limit_to(None);

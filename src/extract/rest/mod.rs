@@ -4,16 +4,23 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+mod below;
+mod deleted;
 mod feed;
 mod full;
 mod incremental;
 mod lookback;
+mod made;
+mod names;
+mod onward;
 pub mod pages;
 pub mod raw;
 mod request;
 mod scan;
 mod slices;
 mod tables;
+mod take;
+mod walk;
 
 pub use feed::is_followed;
 pub use scan::pushable;
@@ -27,16 +34,21 @@ use crate::manifest::Collection;
 
 /// Reads what `request` asks for and gives its pages to `sink`.
 pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
-    match &request.mode {
-        Mode::Full { resume } => full::read(api, &request.outputs, resume.as_ref(), true, sink).await,
-        Mode::Keys => full::read(api, &request.outputs, None, false, sink).await,
-        Mode::Incremental => incremental::read(api, &request.outputs, sink).await,
-        Mode::Scan(scan) => scan::read(api, single_output(&request)?, scan, sink).await,
-    }
+    let api = &api.prepared().await?;
+    let outputs = &request.outputs;
+    let (mut end, is_full) = match &request.mode {
+        Mode::Full { resume } => (full::read(api, outputs, resume.as_ref(), true, sink).await?, true),
+        Mode::Keys => return full::read(api, outputs, None, false, sink).await,
+        Mode::Incremental => (incremental::read(api, outputs, sink).await?, false),
+        Mode::Scan(scan) => return scan::read(api, single_output(&request)?, scan, sink).await,
+    };
+    deleted::read_all(api, outputs, &mut end, is_full, sink).await?;
+    Ok(end)
 }
 
 /// Tries the credentials (`None`), or whether a collection may be read, with one cheap call.
 pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
+    let api = &api.prepared().await?;
     let account = api.account();
     let request = match (collection, &account.source.check_path) {
         (None, Some(path)) => Request { target: path.clone(), ..Request::default() },
@@ -62,6 +74,7 @@ pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request
         Mode::Scan(scan) => scan.clone(),
         _ => Scan::default(),
     };
+    let account = &crate::http::without_calls(account);
     // A query for a key that no record can have makes no call.
     Ok(scan::first_request(account, output, &scan)?.unwrap_or_default())
 }
@@ -84,3 +97,7 @@ mod scan_tests;
 #[cfg(test)]
 #[path = "incremental_tests.rs"]
 mod incremental_tests;
+
+#[cfg(test)]
+#[path = "styles_tests.rs"]
+mod styles_tests;

@@ -5,10 +5,13 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::raw::{text_at, text_of, Parts};
+use super::onward::{onward, place_of, pointers, with_token, Onward};
+use super::raw::{text_at, Parts};
+use super::request::put;
+use super::take::{decode, take, Taking};
 use crate::error::SyncError;
 use crate::http::{ApiClient, Reply, Request};
-use crate::manifest::Pages;
+use crate::manifest::{Pages, Records};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -21,8 +24,7 @@ const STRIKES: u32 = 3;
 /// How the pages of a listing are made.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// Pointer to the array of records.
-    pub records: String,
+    pub records: Records,
     pub pages: Pages,
 }
 
@@ -32,16 +34,59 @@ pub struct ListPage {
     text: Text,
     /// Where the records are in the text.
     records: Vec<Range<usize>>,
+    /// What is around each record, where something is.
+    around: Vec<Surroundings>,
+    /// Elements of the listing in this page, kept or not.
+    pub count: usize,
     /// What leads to the next page: id, address, token or number; `None` at the end.
     pub next: Option<String>,
     /// Set when there is a next page but nothing says where (an empty page that claims more).
     pub stuck: bool,
+    /// What else the page says of the next.
+    onward: Onward,
     pub status: u16,
     pub date_us: Option<i64>,
     pub elapsed: Duration,
 }
 
+/// The elements around a record, the outermost first, and its own name among them.
+#[derive(Debug, Default)]
+struct Surroundings {
+    outer: Vec<Range<usize>>,
+    key: Option<String>,
+}
+
+/// What is around a record in its page.
+#[derive(Clone, Debug, Default)]
+pub struct Around<'a> {
+    pub outer: Vec<&'a str>,
+    pub key: Option<&'a str>,
+    /// Its position in the page, from 0.
+    pub index: usize,
+}
+
 impl ListPage {
+    fn slice(&self, range: &Range<usize>) -> &str {
+        self.text.as_str().get(range.clone()).unwrap_or_default()
+    }
+
+    /// The reply that the records came in, as JSON.
+    pub fn text(&self) -> &str {
+        self.text.as_str().trim()
+    }
+
+    /// What is around the record of that index.
+    pub fn around(&self, index: usize) -> Around<'_> {
+        let found = self.around.get(index);
+        let outer = found.map(|around| around.outer.iter().map(|range| self.slice(range)).collect());
+        Around { outer: outer.unwrap_or_default(), key: found.and_then(|around| around.key.as_deref()), index }
+    }
+
+    /// Where an export in the order of time has come to, microseconds.
+    pub fn time_us(&self) -> Option<i64> {
+        self.onward.time.map(|seconds| seconds.saturating_mul(super::request::SECOND_US))
+    }
+
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
         let text = self.text.as_str();
         self.records.iter().map(|range| text.get(range.clone()).unwrap_or_default())
@@ -83,6 +128,9 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
         records: Vec::new(),
         next: None,
         stuck,
+        around: Vec::new(),
+        count: 0,
+        onward: Onward::default(),
         status: reply.status,
         date_us: reply.date_us,
         elapsed: reply.elapsed,
@@ -90,68 +138,62 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
     if !(200..300).contains(&reply.status) {
         return Ok(empty(false));
     }
-    let text = Text::of(&reply.body);
+    let records = &shape.records;
+    let text = Text::of(&decode(&reply.body, records.decoder)?);
     let whole = text.as_str();
-    let pointers = [Some(shape.records.as_str()), pointer(&shape.pages)];
-    let pointers: Vec<&str> = pointers.into_iter().flatten().collect();
-    let parts = Parts::read(whole, &pointers).map_err(|e| format!("the reply is not whole JSON: {e}"))?;
-    let place = parts.value(0).ok_or_else(|| format!("the reply has no records at \"{}\"", shape.records))?;
-    let slices = match place.as_bytes().first() {
-        Some(b'[') => &parts.elements[..],
-        Some(b'{') if shape.records.is_empty() => &[place],
-        _ => return Err(format!("the reply has no list of records at \"{}\"", shape.records)),
+    // One reading finds what leads on, and a plain list of records.
+    let onward_pointers = pointers(&shape.pages);
+    let mut wanted: Vec<&str> = if records.is_plain() { vec![records.pointer.as_str()] } else { Vec::new() };
+    let before = wanted.len();
+    wanted.extend(&onward_pointers);
+    let parts = Parts::read(whole, &wanted).map_err(|e| format!("the reply is not whole JSON: {e}"))?;
+    let taking = if records.is_plain() {
+        let place = parts.value(0).ok_or_else(|| format!("the reply has no records at \"{}\"", records.pointer))?;
+        let slices = match place.as_bytes().first() {
+            Some(b'[') => &parts.elements[..],
+            Some(b'{') if records.pointer.is_empty() => &[place],
+            _ => return Err(format!("the reply has no list of records at \"{}\"", records.pointer)),
+        };
+        Taking::plain(slices)
+    } else {
+        take(whole.trim(), records)?
     };
     let start = whole.as_ptr() as usize;
-    let range = |slice: &&str| {
+    let range = |slice: &str| {
         let from = (slice.as_ptr() as usize).saturating_sub(start);
         from..from + slice.len()
     };
-    let (mut next, mut stuck) = (None, false);
-    match &shape.pages {
-        Pages::None => {}
-        Pages::LastId { field, more, .. } => match parts.value(1) {
-            Some("true") => {
-                next = slices.last().and_then(|last| text_at(last, field)).map(|id| id.into_owned());
-                stuck = next.is_none();
-            }
-            Some("false" | "null") => {}
-            _ => return Err(format!("the reply does not say at \"{more}\" whether there is more")),
-        },
-        Pages::NextUrl { .. } | Pages::Token { .. } => {
-            next = parts.value(1).and_then(text_of).filter(|text| !text.is_empty()).map(|text| text.into_owned());
-        }
-        // The pager counts; all it needs to know is whether the page was full.
-        Pages::Offset { size, .. } => next = (slices.len() >= *size as usize).then(|| slices.len().to_string()),
-    }
-    let records = slices.iter().map(range).collect();
-    Ok(ListPage { records, text, next, stuck, ..empty(false) })
-}
-
-/// What a page is read for beside its records: where it says how the listing goes on.
-fn pointer(pages: &Pages) -> Option<&str> {
-    match pages {
-        Pages::LastId { more: pointer, .. } | Pages::NextUrl { pointer, .. } | Pages::Token { pointer, .. } => {
-            Some(pointer)
-        }
-        Pages::None | Pages::Offset { .. } => None,
-    }
+    let said = |pointer: &str| parts.value(before + onward_pointers.iter().position(|known| *known == pointer)?);
+    let last = taking.records.last().map(|record| record.raw);
+    let mut onward = onward(&shape.pages, reply, &said, taking.count, last)?;
+    let (next, stuck) = (onward.next.take(), onward.stuck);
+    let has_around = taking.records.iter().any(|record| !record.outer.is_empty() || record.key.is_some());
+    let around: Vec<Surroundings> = taking
+        .records
+        .iter()
+        .filter(|_| has_around)
+        .map(|record| Surroundings {
+            outer: record.outer.iter().map(|outer| range(outer)).collect(),
+            key: record.key.clone(),
+        })
+        .collect();
+    let (records, count) = (taking.records.iter().map(|record| range(record.raw)).collect(), taking.count);
+    Ok(ListPage { records, around, count, text, next, onward, ..empty(stuck) })
 }
 
 /// The size parameter of a listing, unless the request says it already.
 pub fn sized(mut request: Request, pages: &Pages, limit: Option<u64>) -> Request {
-    let (param, size) = match pages {
-        Pages::LastId { size_param, size, .. } | Pages::Offset { size_param, size, .. } => {
-            (Some(size_param), Some(*size))
-        }
-        Pages::NextUrl { size_param, size, .. } | Pages::Token { size_param, size, .. } => (size_param.as_ref(), *size),
-        Pages::None => (None, None),
-    };
-    if let (Some(param), Some(size)) = (param, size) {
-        // Offsets are counted in full pages, so their size stays.
-        let fixed = matches!(pages, Pages::Offset { .. });
+    if let (Some(param), Some(size)) = pages.size() {
+        // What is counted in full pages keeps their size.
+        let fixed = matches!(pages, Pages::Offset { .. } | Pages::PageNumber { .. } | Pages::TimeExport { .. });
         let size = limit.filter(|_| !fixed).map_or(u64::from(size), |limit| limit.clamp(1, u64::from(size)));
-        request.query.retain(|(name, _)| name != param);
-        request.query.insert(0, (param.clone(), size.to_string()));
+        if param.starts_with('/') {
+            put(&mut request, param, size.into());
+        } else {
+            request.query.retain(|(name, _)| name != param);
+            request.query.insert(0, (param.to_string(), size.to_string()));
+        }
+        request.size_place = (!fixed).then(|| param.to_string());
     }
     request
 }
@@ -203,20 +245,42 @@ pub struct Pager {
     next: Option<Request>,
     /// The next page by records before the last one, should that be deleted before we ask (best one last).
     spare: Vec<Request>,
-    offset: u64,
+    /// Records passed over, or the number of the page, of a counted listing.
+    counted: u64,
+    /// Where an export in the order of time stood a page ago.
+    time: Option<i64>,
     guard: Guard,
 }
 
 impl Pager {
     pub fn new(shape: Shape, first: Request) -> Self {
-        Pager { next: Some(first.clone()), shape, first, spare: Vec::new(), offset: 0, guard: Guard::default() }
+        let first = match &shape.pages {
+            // Some apps call their first page 0: it is named from the start.
+            Pages::PageNumber { param, start, .. } if place_of(&first, param).is_none() => {
+                with_token(&first, param, &start.to_string(), true)
+            }
+            // Others will have an offset, if it is 0.
+            Pages::Offset { param, .. } if param.starts_with('/') && place_of(&first, param).is_none() => {
+                with_token(&first, param, "0", true)
+            }
+            _ => first,
+        };
+        let pager = Pager {
+            next: None,
+            shape,
+            first: first.clone(),
+            spare: Vec::new(),
+            counted: 0,
+            time: None,
+            guard: Guard::default(),
+        };
+        pager.starting_at(first)
     }
 
     /// Starts somewhere else than at the first page.
     pub fn starting_at(mut self, next: Request) -> Self {
-        if let Pages::Offset { param, .. } = &self.shape.pages {
-            let told = next.query.iter().find(|(name, _)| name == param).and_then(|(_, value)| value.parse().ok());
-            self.offset = told.unwrap_or(0);
+        if let Pages::Offset { param, .. } | Pages::PageNumber { param, .. } = &self.shape.pages {
+            self.counted = place_of(&next, param).unwrap_or(0);
         }
         self.next = Some(next);
         self
@@ -225,6 +289,11 @@ impl Pager {
     /// The request of the next page.
     pub fn next(&self) -> Option<&Request> {
         self.next.as_ref()
+    }
+
+    /// Nothing of what is left is wanted.
+    pub fn stop(&mut self) {
+        self.next = None;
     }
 
     /// The next page, or `None` after the last.
@@ -237,16 +306,11 @@ impl Pager {
                 Err(error) => return Err(error),
             }
         };
-        self.offset += page.records.len() as u64;
-        let offset = self.offset.to_string();
-        let place = match self.shape.pages {
-            Pages::Offset { .. } => page.next.as_ref().map(|_| offset.as_str()),
-            _ => page.next.as_deref(),
-        };
-        self.guard.check(&page, place, api.account().policy.max_pages)?;
-        self.next = match place {
-            Some(place) => Some(self.following(api, place)?),
-            None => page.stuck.then_some(request),
+        let place = self.place(&page)?;
+        self.guard.check(&page, place.as_deref(), api.account().policy.max_pages)?;
+        self.next = match (&place, &page.next) {
+            (Some(place), Some(next)) => Some(self.following(api, place, next, page.onward.is_number)?),
+            _ => page.stuck.then_some(request),
         };
         if let Pages::LastId { param, field, .. } = &self.shape.pages {
             let before = page.records().rev().skip(1).take(STRIKES as usize);
@@ -256,29 +320,73 @@ impl Pager {
         Ok(Some(page))
     }
 
-    fn following(&self, api: &ApiClient, place: &str) -> Result<Request, SyncError> {
+    /// Where the next page is, in words that differ from page to page while the listing moves.
+    fn place(&mut self, page: &ListPage) -> Result<Option<String>, SyncError> {
+        let Some(next) = &page.next else { return Ok(None) };
+        Ok(match &self.shape.pages {
+            Pages::Offset { .. } => {
+                self.counted += page.count as u64;
+                let is_over = page.onward.total.is_some_and(|total| self.counted >= total);
+                (!is_over).then(|| self.counted.to_string())
+            }
+            Pages::PageNumber { start, .. } => {
+                self.counted += 1;
+                let is_over = page.onward.total.is_some_and(|total| self.counted >= start.saturating_add(total));
+                (!is_over).then(|| self.counted.to_string())
+            }
+            // A walk has one token from its beginning to its end.
+            Pages::Scroll { .. } => Some(format!("{next} {}", self.guard.pages)),
+            Pages::TimeExport { size, .. } => {
+                let stands = page.onward.time.is_some() && page.onward.time == self.time;
+                self.time = page.onward.time;
+                if stands && page.count >= *size as usize {
+                    let detail = "the export does not get past one moment: more than a page of records have it".into();
+                    return Err(SyncError::PagerLoop { detail });
+                }
+                (!stands).then(|| next.clone())
+            }
+            _ => Some(next.clone()),
+        })
+    }
+
+    fn following(&self, api: &ApiClient, place: &str, next: &str, is_number: bool) -> Result<Request, SyncError> {
         Ok(match &self.shape.pages {
             Pages::None => self.first.clone(),
-            Pages::LastId { param, .. } | Pages::Token { param, .. } | Pages::Offset { param, .. } => {
-                with_param(&self.first, param, place)
+            Pages::LastId { param, .. } | Pages::Token { param, .. } | Pages::HeaderToken { param, .. } => {
+                with_token(&self.first, param, next, is_number)
             }
-            Pages::NextUrl { .. } => {
+            Pages::Scroll { param, .. } => with_token(&self.first, param, next, false),
+            Pages::Offset { param, .. } | Pages::PageNumber { param, .. } => {
+                with_token(&self.first, param, place, true)
+            }
+            Pages::NextUrl { .. } | Pages::LinkHeader { .. } | Pages::TimeExport { .. } => {
                 let base = format!("{}/{}", api.base_url()?, self.first.target.trim_start_matches('/'));
-                let joined = reqwest::Url::parse(&base).and_then(|base| base.join(place));
+                let joined = reqwest::Url::parse(&base).and_then(|base| base.join(next));
                 let joined =
                     joined.map_err(|_| SyncError::PagerLoop { detail: "the next page has no address".into() })?;
-                Request { target: joined.into(), query: Vec::new(), ..self.first.clone() }
+                let target = without_secrets(api, joined);
+                Request { target, query: Vec::new(), ..self.first.clone() }
             }
         })
     }
 }
 
+/// An address without the parameters that hold a credential: some apps repeat it there, and positions are stored.
+fn without_secrets(api: &ApiClient, mut url: reqwest::Url) -> String {
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(_, value)| !api.is_secret(value))
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect();
+    if kept.len() < url.query_pairs().count() {
+        url.query_pairs_mut().clear().extend_pairs(kept);
+    }
+    url.into()
+}
+
 /// A request with one parameter set.
 pub fn with_param(request: &Request, param: &str, value: &str) -> Request {
-    let mut request = request.clone();
-    request.query.retain(|(name, _)| name != param);
-    request.query.push((param.to_string(), value.to_string()));
-    request
+    with_token(request, param, value, false)
 }
 
 /// Makes one call of a listing.
@@ -286,46 +394,4 @@ pub async fn fetch(api: &ApiClient, request: Request, shape: &Shape) -> Result<L
     let page = api.call_parsed(request, |reply| parse_page(reply, shape)).await?;
     api.stats().pages.fetch_add(1, Relaxed);
     Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(body: &[u8]) -> Result<ListPage, String> {
-        let pages = Pages::Token { param: "after".into(), pointer: "/next".into(), size_param: None, size: None };
-        let body = Bytes::copy_from_slice(body);
-        let reply = Reply { status: 200, headers: Default::default(), body, date_us: None, elapsed: Duration::ZERO };
-        parse_page(&reply, &Shape { records: "/data".into(), pages })
-    }
-
-    #[test]
-    fn a_body_is_text_whatever_its_bytes_are() {
-        for (name, body, records) in [
-            ("plain", &b"{\"data\": [\"a\", {\"b\": 1} ], \"next\": \"t\"}"[..], vec!["\"a\"", "{\"b\": 1}"]),
-            ("a byte order mark", b"\xef\xbb\xbf{\"data\": [\"a\"], \"next\": \"t\"}", vec!["\"a\""]),
-            (
-                "not UTF-8",
-                b"{\"data\": [\"\xe9\xff\", \"\xc3\xa9\"], \"next\": \"t\"}",
-                vec!["\"\u{fffd}\u{fffd}\"", "\"é\""],
-            ),
-        ] {
-            let page = page(body).unwrap();
-            assert_eq!(page.records().collect::<Vec<_>>(), records, "{name}");
-            assert_eq!(page.next.as_deref(), Some("t"), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_page_says_why() {
-        for (body, why) in [
-            ("{\"data\": [1, 2", "the reply is not whole JSON: the text ends too early at byte 14"),
-            ("{\"data\": [1] x}", "the reply is not whole JSON: neither ',' nor the end after a value at byte 13"),
-            ("", "the reply is not whole JSON: the text ends too early at byte 0"),
-            ("{\"list\": []}", "the reply has no records at \"/data\""),
-            ("{\"data\": {}}", "the reply has no list of records at \"/data\""),
-        ] {
-            assert_eq!(page(body.as_bytes()).unwrap_err(), why, "{body}");
-        }
-    }
 }

@@ -52,6 +52,12 @@ pub fn elements(raw: &str) -> Option<Vec<&str>> {
     json::elements(raw).collect::<Result<_, _>>().ok()
 }
 
+/// The members of an object, in order.
+pub fn object_members(raw: &str) -> Option<Vec<(String, &str)>> {
+    raw.trim_start().starts_with('{').then_some(())?;
+    members(raw).map(|member| member.ok().map(|(key, value)| (key.into_owned(), value))).collect()
+}
+
 /// The parts of a reply, found while it is read once and checked to be JSON to its end.
 #[derive(Debug)]
 pub struct Parts<'a> {

@@ -2,15 +2,19 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::names::Names;
 use super::pages::{sized, Shape};
 use super::raw::at_path;
 use crate::error::SyncError;
 use crate::extract::record::string_of;
-use crate::extract::time::to_iso_ms;
 use crate::extract::Output;
 use crate::http::{Account, Request};
-use crate::manifest::{field_path, Collection, Cursor, Format, Pages, Source};
-use std::collections::BTreeMap;
+use crate::manifest::{
+    field_path, fixed_offset, template, texts_of, Collection, Cursor, Format, Granularity, Method, Pages, Param,
+    Params, Source,
+};
+use serde_json::Value;
+use std::borrow::Cow;
 
 pub const SECOND_US: i64 = 1_000_000;
 
@@ -20,7 +24,7 @@ pub fn bases<'s>(source: &'s Source, collection: &Collection) -> Result<Vec<&'s 
         return Err(SyncError::Unsupported { reason: reason.clone() });
     }
     let find = |name: &str| {
-        let found = source.collection(name);
+        let found = source.listed(name);
         found.ok_or_else(|| SyncError::internal(format!("the source has no collection \"{name}\"")))
     };
     match &collection.parent {
@@ -34,11 +38,79 @@ pub fn shape(base: &Collection) -> Shape {
     Shape { records: base.records.clone(), pages: base.pages.clone().unwrap_or(Pages::None) }
 }
 
-/// The first page of a base's listing, with what its children need to be in it.
+/// The first page of a base's listing, with what its children need to be in it: without any bound, or with the widest
+/// that its templates cannot do without.
 pub fn base_request(
     account: &Account,
     base: &Collection,
     outputs: &[Output],
+    limit: Option<u64>,
+) -> Result<Request, SyncError> {
+    let mut names = Names::default();
+    if let Some(fields) = super::names::fields(base, outputs).into_iter().next() {
+        names.set_list("fields", fields);
+    }
+    if let Some(cursor) = &base.cursor {
+        widest(base, cursor, &mut names);
+    }
+    request_with(account, base, outputs, &names, limit)
+}
+
+/// Bounds that templates cannot be filled without: everything there is.
+pub fn widest(base: &Collection, cursor: &Cursor, names: &mut Names) {
+    let texts = unconditional(base);
+    let needs = |name: &str| texts.iter().any(|text| template::required_names(text).any(|known| known == name));
+    if needs("cursor") && !names.has("cursor") {
+        names.set_bound("cursor", cursor, 0, false);
+    }
+    if needs("upper") && !names.has("upper") {
+        names.set_bound("upper", cursor, now_us(), true);
+    }
+}
+
+/// Whether a request's templates name a value.
+pub fn is_named(base: &Collection, name: &str) -> bool {
+    templates(base).iter().any(|text| template::names(text).any(|known| known == name))
+}
+
+/// The templates that are filled whatever has a value.
+fn unconditional(base: &Collection) -> Vec<&str> {
+    fn certain(value: &Value) -> Vec<&str> {
+        match value {
+            Value::String(text) => vec![text],
+            Value::Array(items) => items.iter().flat_map(certain).collect(),
+            Value::Object(members) if !members.contains_key("$if") => members.values().flat_map(certain).collect(),
+            _ => Vec::new(),
+        }
+    }
+    let params = base.params.values().flat_map(|param| match param {
+        Param::Json(value) => certain(value),
+        other => other.templates(),
+    });
+    let body = base.json.iter().flat_map(certain).chain(base.form.values().map(String::as_str));
+    let others = base.path.as_deref().into_iter().chain(base.headers.values().map(String::as_str));
+    params.chain(body).chain(others).collect()
+}
+
+fn templates(base: &Collection) -> Vec<&str> {
+    let params = base.params.values().flat_map(|param| param.templates());
+    let body = base.json.iter().flat_map(texts_of).chain(base.form.values().map(String::as_str));
+    let others = base.path.as_deref().into_iter().chain(base.headers.values().map(String::as_str));
+    params.chain(body).chain(others).collect()
+}
+
+/// Our own clock. It only says how far we ask; where a reading ended is said by the app's.
+pub fn now_us() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A request of a base's listing, its templates filled with `names` and settings.
+pub fn request_with(
+    account: &Account,
+    base: &Collection,
+    outputs: &[Output],
+    names: &Names,
     limit: Option<u64>,
 ) -> Result<Request, SyncError> {
     if let Some(reason) = &base.unsupported {
@@ -46,37 +118,141 @@ pub fn base_request(
     }
     let path = base.path.as_deref();
     let path = path.ok_or_else(|| SyncError::internal(format!("collection \"{}\" has no path", base.name)))?;
-    let mut request = Request { target: path.to_string(), ..Request::default() };
+    let filling = Filling { account, names };
+    let mut request = Request {
+        target: filling.path(path)?,
+        method: match base.method {
+            Method::Get => "",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        },
+        rules: base.errors.clone(),
+        ..Request::default()
+    };
     let children = outputs.iter().filter_map(|o| o.collection.parent.as_ref());
     let children = children.filter(|p| p.explode.is_some() && p.collections.contains(&base.name));
     let params = base.params.iter().chain(children.flat_map(|p| &p.params));
-    for (name, text) in params {
-        if let Some(value) = crate::http::fill(account, text)? {
+    for (name, param) in params {
+        for value in filling.param(param)? {
             let param = (name.clone(), value);
             if !request.query.contains(&param) {
                 request.query.push(param);
             }
         }
     }
+    for (name, text) in &base.headers {
+        request.headers.extend(filling.text(text)?.map(|value| (name.clone(), value)));
+    }
+    for (name, text) in &base.form {
+        request.form.extend(filling.text(text)?.map(|value| (name.clone(), value)));
+    }
+    if let Some(body) = &base.json {
+        request.json_body = filling.json(body)?;
+    }
     Ok(sized(request, &base.pages.clone().unwrap_or(Pages::None), limit))
+}
+
+/// Fills templates with names of the reading, else settings.
+struct Filling<'a> {
+    account: &'a Account,
+    names: &'a Names,
+}
+
+impl Filling<'_> {
+    fn value(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.names.text(name).or_else(|| crate::http::setting(self.account, name))
+    }
+
+    fn missing(unset: template::Unset) -> SyncError {
+        SyncError::Missing { place: "server", option: unset.0 }
+    }
+
+    fn text(&self, text: &str) -> Result<Option<String>, SyncError> {
+        template::fill(text, |name| self.value(name)).map_err(Self::missing)
+    }
+
+    /// Names of the reading become segments; settings are filled when the call is made.
+    fn path(&self, path: &str) -> Result<String, SyncError> {
+        let segment = |name: &str| match self.names.text(name) {
+            Some(text) => (!matches!(text.as_ref(), "" | "." | "..")).then(|| encode_segment(&text).into()),
+            None => Some(format!("{{{name}}}").into()),
+        };
+        let filled = template::fill(path, segment);
+        filled.ok().flatten().ok_or_else(|| SyncError::internal("a record without its key has no address of its own"))
+    }
+
+    fn json(&self, body: &Value) -> Result<Option<Value>, SyncError> {
+        let list = |name: &str| self.names.list(name).cloned();
+        template::fill_json(body, &|name: &str| self.value(name), &list).map_err(Self::missing)
+    }
+
+    fn param(&self, param: &Param) -> Result<Vec<String>, SyncError> {
+        match param {
+            Param::Text(text) => Ok(self.text(text)?.into_iter().collect()),
+            Param::Many(texts) => texts.iter().filter_map(|text| self.text(text).transpose()).collect(),
+            Param::Json(value) => {
+                let filled = self.json(value)?;
+                // An empty list of conditions is no condition.
+                let filled = filled.filter(|v| v.as_array().is_none_or(|items| !items.is_empty()));
+                Ok(filled.map(|value| value.to_string()).into_iter().collect())
+            }
+        }
+    }
+}
+
+/// Puts a value into its place: a parameter, or where a pointer leads in the body.
+pub fn put(request: &mut Request, place: &str, value: Value) {
+    if !place.starts_with('/') {
+        let text = match &value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        request.query.retain(|(name, _)| name != place);
+        request.query.push((place.to_string(), text));
+        return;
+    }
+    let mut at = request.json_body.get_or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let keys = field_path(place);
+    for key in &keys {
+        at = match at {
+            Value::Array(items) => match key.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+                Some(item) => item,
+                None => return,
+            },
+            other => {
+                if !other.is_object() {
+                    *other = Value::Object(serde_json::Map::new());
+                }
+                let Value::Object(members) = other else { return };
+                members.entry(key.clone()).or_insert(Value::Null)
+            }
+        };
+    }
+    *at = value;
 }
 
 /// A listing below a record, such as `/v1/invoices/{id}/lines`.
 pub fn listing(
     path: &str,
-    params: &BTreeMap<String, String>,
+    params: &Params,
     record: Option<(&Collection, &str)>,
     pages: &Pages,
 ) -> Result<Request, SyncError> {
-    let fill = |(name, text): (&String, &String)| Ok((name.clone(), fill_fields(text, record, str::to_string)?));
-    let query = params.iter().map(fill).collect::<Result<_, SyncError>>()?;
+    let mut query = Vec::new();
+    for (name, param) in params {
+        for text in param.templates() {
+            query.push((name.clone(), fill_fields(text, record, str::to_string)?));
+        }
+    }
     let target = fill_fields(path, record, encode_segment)?;
     Ok(sized(Request { target, query, ..Request::default() }, pages, None))
 }
 
 /// The request of one record by the values of its key. `None` when no record can have such a key.
 pub fn by_key(collection: &Collection, value: impl Fn(&str) -> Option<String>) -> Option<Request> {
-    let filled = crate::manifest::template::fill(collection.by_key.as_deref()?, |name| {
+    let filled = template::fill(collection.by_key.as_deref()?, |name| {
         if !is_column(collection, name) {
             // A setting: filled when the call is made.
             return Some(format!("{{{name}}}").into());
@@ -96,7 +272,7 @@ fn is_column(collection: &Collection, name: &str) -> bool {
 
 /// The columns whose values `by_key` needs.
 pub fn key_columns(collection: &Collection) -> Vec<&str> {
-    let names = collection.by_key.as_deref().map(crate::manifest::template::names);
+    let names = collection.by_key.as_deref().map(template::names);
     names.into_iter().flatten().filter(|name| is_column(collection, name)).collect()
 }
 
@@ -122,7 +298,7 @@ fn fill_fields(
         let text = column_text(base, raw, name).filter(|text| !matches!(text.as_str(), "" | "." | ".."))?;
         Some(spell(&text).into())
     };
-    match crate::manifest::template::fill(text, lookup) {
+    match template::fill(text, lookup) {
         Ok(Some(filled)) => Ok(filled),
         Ok(None) => Err(SyncError::internal("a path has an optional part")),
         Err(unset) => Err(SyncError::internal(format!("a record without \"{}\" has no children's address", unset.0))),
@@ -164,15 +340,85 @@ pub fn stamp_of(cursor: &Cursor, raw: &str) -> Option<i64> {
     crate::extract::record::instant(value, format)
 }
 
-/// An instant as the app's parameters spell it: a lower bound rounded down, an upper bound rounded up.
+/// An instant as the app's parameters spell it: a lower bound rounded down, an upper bound rounded up, and both so
+/// wide that the app's own way of comparing leaves nothing out.
 pub fn bound(cursor: &Cursor, micros: i64, is_upper: bool) -> String {
-    let up = |unit: i64| micros.div_euclid(unit) + i64::from(is_upper && micros.rem_euclid(unit) != 0);
-    match cursor.format {
-        Format::Unix => up(SECOND_US).to_string(),
-        Format::UnixMs => up(1000).to_string(),
-        Format::Auto => to_iso_ms(up(1000) * 1000),
-        Format::Rfc2822 => {
-            chrono::DateTime::from_timestamp(up(SECOND_US), 0).map(|t| t.to_rfc2822()).unwrap_or_default()
+    match cursor.datetime_format.as_deref() {
+        Some(format) => written(cursor, format, micros, is_upper),
+        None => {
+            let format = match cursor.format {
+                Format::Unix => "%s",
+                Format::UnixMs => "%ms",
+                Format::Auto => ISO_MS,
+                Format::Rfc2822 => RFC_2822,
+            };
+            written(cursor, format, micros, is_upper)
         }
     }
 }
+
+/// The same in another spelling (`template::TIME_FILTERS`).
+pub fn spelled(cursor: &Cursor, filter: &str, micros: i64, is_upper: bool) -> String {
+    let format = match filter {
+        "unix" => "%s",
+        "unix_ms" => "%ms",
+        "date" => "%Y-%m-%d",
+        _ => ISO,
+    };
+    written(cursor, format, micros, is_upper)
+}
+
+const ISO: &str = "%Y-%m-%dT%H:%M:%SZ";
+const ISO_MS: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+const RFC_2822: &str = "%a, %d %b %Y %H:%M:%S +0000";
+const DAY_US: i64 = 86_400 * SECOND_US;
+
+fn written(cursor: &Cursor, format: &str, micros: i64, is_upper: bool) -> String {
+    let names_days = !["%s", "%ms", "%S", "%T", "%X", "%H", "%R"].iter().any(|part| format.contains(part));
+    let is_coarse = names_days || cursor.granularity == Granularity::Day;
+    // A zone that we cannot count in may be up to a day away.
+    let (offset, margin) = match cursor.zone.as_deref().map(fixed_offset) {
+        None => (0, 0),
+        Some(Some(seconds)) => (seconds * SECOND_US, 0),
+        Some(None) => (0, if is_coarse { DAY_US } else { 0 }),
+    };
+    let unit = match format {
+        _ if is_coarse => DAY_US,
+        "%ms" => 1000,
+        _ if format.contains("%.3f") || format.contains("%3f") || format.contains("%f") => 1000,
+        _ if ["%s", "%S", "%T", "%X"].iter().any(|part| format.contains(part)) => SECOND_US,
+        _ => 60 * SECOND_US,
+    };
+    let local = micros.saturating_add(offset);
+    let floor = local.div_euclid(unit).saturating_mul(unit);
+    let mut at = match (is_upper, names_days) {
+        (false, _) => floor,
+        // The name of a day means all of it; an instant at its end is the next midnight.
+        (true, true) => floor,
+        (true, false) if floor == local && !is_coarse => floor,
+        (true, false) => floor.saturating_add(unit),
+    };
+    if !is_upper && cursor.exclusive {
+        at = at.saturating_sub(unit);
+    }
+    if is_upper && cursor.upper_exclusive && (names_days || at == local) {
+        at = at.saturating_add(unit);
+    }
+    at = if is_upper { at.saturating_add(margin) } else { at.saturating_sub(margin) };
+    // What carries its zone with it, or is counted from 1970, is in UTC.
+    let in_utc = matches!(format, "%s" | "%ms") || format.ends_with('Z') || format.ends_with("+0000");
+    let utc = at.saturating_sub(offset);
+    match format {
+        "%s" => return utc.div_euclid(SECOND_US).to_string(),
+        "%ms" => return utc.div_euclid(1000).to_string(),
+        _ => {}
+    }
+    let east = i32::try_from(offset / SECOND_US).ok().filter(|_| !in_utc).and_then(chrono::FixedOffset::east_opt);
+    let zone = east.or_else(|| chrono::FixedOffset::east_opt(0));
+    let text = chrono::DateTime::from_timestamp_micros(utc).zip(zone).map(|(at, zone)| at.with_timezone(&zone));
+    text.map(|at| at.format(format).to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "bound_tests.rs"]
+mod bound_tests;

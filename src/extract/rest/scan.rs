@@ -11,7 +11,7 @@ use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Format, Pages, Source};
+use crate::manifest::{field_path, Collection, Format, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -155,7 +155,7 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
     }
     let parent = collection.parent.as_ref()?;
     let [base] = parent.collections.as_slice() else { return None };
-    let base = source.collection(base).filter(|b| b.by_key.is_some())?;
+    let base = source.listed(base).filter(|b| b.by_key.is_some())?;
     let [key] = base.primary_key.as_slice() else { return None };
     reads(base, vec![(key.clone(), values_of(scan, output, parent.key_column.as_deref()?)?)])
 }
@@ -164,9 +164,12 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
     let bases = bases(source, &output.collection)?;
     if let Some((base, mut requests)) = key_requests(source, output, scan) {
         let params = output.collection.parent.as_ref().filter(|_| base.name != output.collection.name);
-        for (name, value) in params.iter().flat_map(|p| &p.params) {
+        let params = params.iter().flat_map(|p| &p.params);
+        for (name, value) in
+            params.flat_map(|(name, param)| param.templates().into_iter().map(move |text| (name, text)))
+        {
             // Alone, a record is expanded without the name of the list around it (`data.sources` is `sources`).
-            let around = format!("{}.", base.records.trim_start_matches('/').replace('/', "."));
+            let around = format!("{}.", base.records.pointer.trim_start_matches('/').replace('/', "."));
             let value = value.strip_prefix(&around).unwrap_or(value).to_string();
             requests.iter_mut().for_each(|r| r.query.push((name.clone(), value.clone())));
         }
@@ -242,18 +245,18 @@ pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<
 pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) -> Result<ReadEnd, SyncError> {
     let source = std::sync::Arc::clone(&api.account().source);
     let outputs = std::slice::from_ref(output);
-    let mut tables = Tables::new(&source, outputs, false);
+    let mut tables = Tables::new(api.account(), outputs, false);
     let plan = plan(api.account(), &source, output, scan)?;
     sink.until_room().await?;
     match plan {
         Plan::Keys { base, requests } => {
-            let one = Shape { records: String::new(), pages: Pages::None };
+            let one = Shape { records: Records::default(), pages: Pages::None };
             for request in requests {
                 let page = fetch(api, request, &one).await?;
                 let found = page.records().next();
                 // A deleted record's stub is no row of a live query.
                 if let Some(raw) = found.filter(|raw| !is_gone(base, raw)) {
-                    let jobs = tables.record(base, raw, Stamp::default())?;
+                    let jobs = tables.record(base, raw, &page.around(0), Stamp::default())?;
                     tables.read_on(api, jobs, sink).await?;
                 }
                 sink.page(tables.page(None)).await?;

@@ -5,24 +5,27 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::pages::{Pager, Shape};
-use super::raw::{at, at_path, elements, text_at};
+use super::made::{self, Made};
+use super::pages::{Around, Pager, Shape};
+use super::raw::{at, at_path, text_at};
 use super::request::{key_text, listing};
+use super::take::{self, Taken};
 use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell, CompleteParent};
 use crate::extract::record::{About, RecordParser};
 use crate::extract::sink::Sink;
 use crate::extract::{Output, Page};
-use crate::http::{ApiClient, Request};
-use crate::manifest::{field_path, Collection, Deletes, Pages, Parent, Source};
+use crate::http::{Account, ApiClient, Request};
+use crate::manifest::{field_path, Collection, Deletes, Pages, Parent, Records, Source};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Between the parts of a child's key in [`CompleteParent`].
 pub const KEY_SEPARATOR: char = ',';
 
 /// Rows beyond this are handed over before the rest of a parent's children is read, in bytes.
-const FLUSH_BYTES: usize = 4 << 20;
+pub const FLUSH_BYTES: usize = 4 << 20;
 
 /// What is known of a record from the reply it came in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +39,8 @@ pub struct Stamp {
 enum Added {
     Index,
     Parent(Vec<String>),
+    /// A pointer into what is around the child, `^` a step.
+    Around(String),
 }
 
 struct Table<'r> {
@@ -43,7 +48,8 @@ struct Table<'r> {
     parser: RecordParser,
     batch: Batch,
     added: Vec<(usize, Added)>,
-    only: Vec<(Vec<String>, &'r str)>,
+    /// Columns that are no field of the record as it is.
+    made: Vec<(usize, Made)>,
 }
 
 /// The tables that one stream of calls fills.
@@ -73,29 +79,30 @@ pub struct ReadOn {
 }
 
 impl<'r> Tables<'r> {
-    pub fn new(source: &'r Source, outputs: &'r [Output], report_complete: bool) -> Self {
+    pub fn new(account: &'r Account, outputs: &'r [Output], report_complete: bool) -> Self {
         let table = |output: &'r Output| {
             let parent = output.collection.parent.as_ref();
             let column = |name: &str| output.columns.iter().position(|c| c.name == name);
-            let place = |text: &str| if text == "#index" { Added::Index } else { Added::Parent(field_path(text)) };
+            let place = |text: &str| match text {
+                "#index" => Added::Index,
+                outer if outer.starts_with('^') => Added::Around(outer.to_string()),
+                pointer => Added::Parent(if pointer.is_empty() { Vec::new() } else { field_path(pointer) }),
+            };
+            let (parsed, made) = made::split(account, output);
             Table {
                 output,
-                parser: RecordParser::new(output),
+                parser: RecordParser::new(&parsed),
+                made,
                 batch: Batch::new(output.columns.len()),
                 added: parent
                     .iter()
                     .flat_map(|p| &p.add)
                     .filter_map(|(name, from)| Some((column(name)?, place(from))))
                     .collect(),
-                only: parent
-                    .iter()
-                    .flat_map(|p| &p.only)
-                    .map(|(field, want)| (field_path(field), want.as_str()))
-                    .collect(),
             }
         };
         Tables {
-            source,
+            source: &account.source,
             tables: outputs.iter().map(table).collect(),
             report_complete,
             only_these: None,
@@ -119,7 +126,13 @@ impl<'r> Tables<'r> {
     }
 
     /// A record of `base`'s listing: its own row, and its children's. What is given back must be read on.
-    pub fn record(&mut self, base: &Collection, raw: &str, stamp: Stamp) -> Result<Vec<ReadOn>, SyncError> {
+    pub fn record(
+        &mut self,
+        base: &Collection,
+        raw: &str,
+        around: &Around<'_>,
+        stamp: Stamp,
+    ) -> Result<Vec<ReadOn>, SyncError> {
         let of = |test: &dyn Fn(&Collection) -> bool| -> Vec<usize> {
             let is_open = |index: &usize| self.only_these.as_ref().is_none_or(|these| these.contains(index));
             let matching = self.tables.iter().enumerate().filter(|(_, t)| test(&t.output.collection));
@@ -128,22 +141,36 @@ impl<'r> Tables<'r> {
         let own = of(&|c| c.name == base.name);
         let children = of(&|c| c.parent.as_ref().is_some_and(|p| p.collections.contains(&base.name)));
         for table in own {
-            self.own(table, raw, stamp);
+            self.push(table, raw, around, &About { version: stamp.version, ..gone(stamp) });
         }
         self.children(&children, base, raw, stamp)
     }
 
     /// The row of a record of the table's own collection.
     pub fn own(&mut self, table: usize, raw: &str, stamp: Stamp) {
-        self.push(table, raw, &About { version: stamp.version, ..gone(stamp) });
+        self.push(table, raw, &Around::default(), &About { version: stamp.version, ..gone(stamp) });
+    }
+
+    /// A record that another listing shows as gone: whole, or its key alone in a record of ours.
+    pub fn gone(&mut self, table: usize, raw: &str, version: Option<i64>, key_only: bool) {
+        let about = About { version, deleted: Some(true), key_only, added: &[] };
+        self.push(table, raw, &Around::default(), &about);
     }
 
     /// Adds a row. Gives its key, unless the record could not become a row.
-    fn push(&mut self, index: usize, raw: &str, about: &About<'_>) -> Option<String> {
+    fn push(&mut self, index: usize, raw: &str, around: &Around<'_>, about: &About<'_>) -> Option<String> {
         let table = self.tables.get_mut(index)?;
         let batch = &mut table.batch;
         let (row, arena, misfits) = (batch.rows.len(), batch.arena.len(), batch.misfits);
-        table.parser.push(batch, raw, about);
+        let by_rule = if about.deleted.is_none() { made::is_gone_by_rule(&table.output.collection, raw) } else { None };
+        // A tombstone's made columns are those of its key.
+        let makes = |column: &usize| !about.key_only || table.output.key.contains(column);
+        let wanted = table.made.iter().filter(|(column, _)| makes(column));
+        let values: Vec<(usize, Cow<'_, str>)> =
+            wanted.map(|(column, how)| (*column, how.value(raw, around))).collect();
+        let made = values.iter().map(|(column, value)| (*column, value.as_ref()));
+        let added: Vec<(usize, &str)> = made.chain(about.added.iter().copied()).collect();
+        table.parser.push(batch, raw, &About { deleted: about.deleted.or(by_rule), added: &added, ..*about });
         if batch.rows.len() == row {
             return None;
         }
@@ -186,6 +213,11 @@ impl<'r> Tables<'r> {
                 continue;
             };
             // Absent means not shown (a field that has to be expanded), not that there are none.
+            // The path up to the first `*`, and what is behind it.
+            let (explode, levels) = match explode.find("/*") {
+                Some(at) => (explode.get(..at).unwrap_or_default(), explode.get(at..).unwrap_or_default()),
+                None => (explode.as_str(), ""),
+            };
             let Some(value) = at(raw, explode) else {
                 if stamp.is_deleted {
                     self.complete(*index, stamp, parent_key.as_deref(), Vec::new());
@@ -197,22 +229,26 @@ impl<'r> Tables<'r> {
                 Some(list) if value != "null" => at(value, &list.records).unwrap_or("null"),
                 _ => value,
             };
-            let found = match inside.as_bytes().first() {
-                Some(b'[') => elements(inside).unwrap_or_default(),
-                Some(b'{') => vec![inside],
-                _ => Vec::new(),
-            };
+            let found = inner(inside, raw, levels);
             let mut keys = Vec::new();
             for (position, child) in found.iter().enumerate() {
-                keys.extend(self.child(*index, child, raw, position, stamp));
+                keys.extend(self.child(*index, child.raw, raw, &child.outer, position, stamp));
             }
             match list {
                 Some(list) if !stamp.is_deleted && at(value, &list.more) == Some("true") => {
                     let pages = base.pages.clone().unwrap_or(Pages::None);
                     let first = listing(&list.path, &list.params, Some((base, raw)), &pages)?;
-                    let last = found.last().copied();
-                    let job =
-                        read_on(first, list.records.clone(), pages, last, raw, parent_key.clone(), stamp, found.len());
+                    let last = found.last().map(|child| child.raw);
+                    let job = read_on(
+                        first,
+                        Records::at(&list.records),
+                        pages,
+                        last,
+                        raw,
+                        parent_key.clone(),
+                        stamp,
+                        found.len(),
+                    );
                     push_job(&mut jobs, job, *index, keys);
                 }
                 _ => self.complete(*index, stamp, parent_key.as_deref(), keys),
@@ -234,20 +270,28 @@ impl<'r> Tables<'r> {
         let pages = collection.pages.clone().or_else(|| base.pages.clone()).unwrap_or(Pages::None);
         let params = collection.params.iter().chain(&parent.params).map(|(k, v)| (k.clone(), v.clone())).collect();
         let first = listing(parent.path.as_deref().unwrap_or_default(), &params, Some((base, raw)), &pages)?;
-        let records = if collection.records.is_empty() { base.records.clone() } else { collection.records.clone() };
+        let own = &collection.records;
+        let records = if own.pointer.is_empty() { base.records.clone() } else { own.clone() };
         Ok(read_on(first, records, pages, None, raw, parent_key, stamp, 0))
     }
 
     /// One child. Gives its key when it became a row of the table.
-    fn child(&mut self, table: usize, raw: &str, parent: &str, position: usize, stamp: Stamp) -> Option<String> {
+    pub fn child(
+        &mut self,
+        table: usize,
+        raw: &str,
+        parent: &str,
+        outer: &[&str],
+        position: usize,
+        stamp: Stamp,
+    ) -> Option<String> {
         let index = table;
         let table = self.tables.get(index)?;
-        let belongs = table.only.iter().all(|(path, want)| {
-            at_path(raw, path).is_some_and(|value| crate::extract::record::string_of(value) == *want)
-        });
-        if !belongs {
+        let origin = table.output.collection.parent.as_ref();
+        if !origin.is_none_or(|origin| take::belongs(raw, outer, &origin.only)) {
             return None;
         }
+        let around = Around { outer: outer.to_vec(), key: None, index: position };
         let position = position.to_string();
         let added: Vec<(usize, &str)> = table
             .added
@@ -255,13 +299,17 @@ impl<'r> Tables<'r> {
             .map(|(column, from)| match from {
                 Added::Index => (*column, position.as_str()),
                 Added::Parent(path) => (*column, at_path(parent, path).unwrap_or("null")),
+                Added::Around(pointer) => {
+                    let found = take::around(raw, outer, pointer).and_then(|(raw, pointer)| at(raw, pointer));
+                    (*column, found.unwrap_or("null"))
+                }
             })
             .collect();
-        self.push(index, raw, &About { version: stamp.version, added: &added, ..gone(stamp) })
+        self.push(index, raw, &around, &About { version: stamp.version, added: &added, ..gone(stamp) })
     }
 
     /// All children of a parent are known: others of it are gone.
-    fn complete(&mut self, table: usize, stamp: Stamp, parent_key: Option<&str>, child_keys: Vec<String>) {
+    pub fn complete(&mut self, table: usize, stamp: Stamp, parent_key: Option<&str>, child_keys: Vec<String>) {
         let report = self.report_complete;
         let Some(table) = self.tables.get_mut(table) else { return };
         let Some(parent_key) = parent_key.filter(|_| report) else { return };
@@ -284,7 +332,7 @@ impl<'r> Tables<'r> {
                 is_gone |= page.status == 404;
                 for child in page.records() {
                     for (table, keys) in &mut job.takers {
-                        keys.extend(self.child(*table, child, &job.parent, job.index, job.stamp));
+                        keys.extend(self.child(*table, child, &job.parent, &[&job.parent], job.index, job.stamp));
                     }
                     job.index += 1;
                 }
@@ -303,7 +351,7 @@ impl<'r> Tables<'r> {
         Ok(())
     }
 
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.tables.iter().map(|t| t.batch.size()).sum()
     }
 
@@ -339,6 +387,17 @@ impl<'r> Tables<'r> {
     }
 }
 
+/// The children in what a parent's path led to; `levels` are further steps with `*`.
+fn inner<'a>(value: &'a str, parent: &'a str, levels: &str) -> Vec<Taken<'a>> {
+    let records =
+        Records { optional: true, single: value.starts_with('{') && levels.is_empty(), ..Records::at(levels) };
+    let mut taken = take::take(value, &records).map(|taking| taking.records).unwrap_or_default();
+    for child in &mut taken {
+        child.outer.insert(0, parent);
+    }
+    taken
+}
+
 fn gone(stamp: Stamp) -> About<'static> {
     About { deleted: stamp.is_deleted.then_some(true), key_only: stamp.is_deleted, ..About::default() }
 }
@@ -346,7 +405,7 @@ fn gone(stamp: Stamp) -> About<'static> {
 #[allow(clippy::too_many_arguments)]
 fn read_on(
     request: Request,
-    records: String,
+    records: Records,
     pages: Pages,
     last: Option<&str>,
     parent: &str,

@@ -13,7 +13,7 @@ mod bulk;
 mod bulk_results;
 #[cfg(test)]
 mod bulk_tests;
-mod csv;
+pub mod csv;
 mod deleted;
 mod describe;
 mod plan;

@@ -18,7 +18,9 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         api_version: Some("v62.0".into()),
         auth: Auth::Bearer { secret: "token".into(), credentials: Vec::new() },
         settings: Vec::new(),
+        values: BTreeMap::new(),
         headers: BTreeMap::new(),
+        params: BTreeMap::new(),
         rate: None,
         errors: Vec::new(),
         error_message: vec!["/0/message".into()],
@@ -26,6 +28,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         feed: None,
         notes: Vec::new(),
         collections: Vec::new(),
+        helpers: Vec::new(),
     };
     Account {
         server: "sf".into(),
@@ -58,21 +61,14 @@ pub fn output(columns: &[OutColumn]) -> Output {
             name: c.name.clone(),
             type_name: type_name(c.target).into(),
             field: Some(if c.path.len() == 1 { c.path[0].clone() } else { format!("/{}", c.path.join("/")) }),
-            format: Format::Auto,
+            ..Column::default()
         })
         .collect();
     let collection = Collection {
         name: "accounts".into(),
         object: "Account".into(),
         primary_key: vec!["id".into()],
-        cursor: Some(Cursor {
-            field: "SystemModstamp".into(),
-            param: None,
-            upper_param: None,
-            format: Format::Auto,
-            created_only: false,
-            overlap_seconds: 600,
-        }),
+        cursor: Some(Cursor { field: "SystemModstamp".into(), overlap_seconds: 600, ..Cursor::default() }),
         deletes: Deletes::Flag { field: "IsDeleted".into(), equals: None },
         columns: columns_of_file,
         ..Collection::default()

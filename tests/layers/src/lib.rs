@@ -13,6 +13,8 @@ pub mod manifest;
 #[path = "../../../src/secret.rs"]
 pub mod secret;
 
+#[cfg(test)]
+mod source_format;
 pub mod source_pages;
 
 #[cfg(test)]

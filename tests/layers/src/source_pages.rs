@@ -181,6 +181,11 @@ fn deletions(source: &Source, collection: &Collection) -> String {
         Deletes::Feed => "feed of changes".to_string(),
         Deletes::WithParent => "replaced with their parent".to_string(),
         Deletes::Absent => "absent from the full listing".to_string(),
+        Deletes::Rule { any } => {
+            let fields: Vec<String> = any.iter().map(|rule| code(&rule.field)).collect();
+            format!("rule on {}", fields.join(", "))
+        }
+        Deletes::Listing { list, .. } => format!("listed at `{}`", list.path),
     }
 }
 

@@ -10,7 +10,7 @@
 use cloudsync_layers::extract::json;
 use cloudsync_layers::extract::rest::pages::{parse_page, Shape};
 use cloudsync_layers::http::Reply;
-use cloudsync_layers::manifest::Pages;
+use cloudsync_layers::manifest::{Pages, Records};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{json, Value};
@@ -164,7 +164,7 @@ fn parsed(reply: &Reply) -> usize {
         size_param: "limit".into(),
         size: 100,
     };
-    parse_page(reply, &Shape { records: "/data".into(), pages }).map_or(0, |page| page.records().len())
+    parse_page(reply, &Shape { records: Records::at("/data"), pages }).map_or(0, |page| page.records().len())
 }
 
 fn records_by_scanner(page: &str) -> Vec<&str> {

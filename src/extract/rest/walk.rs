@@ -1,0 +1,318 @@
+//! Walks through a part of a listing: window by window where the app allows no wider one, query by query where it gives
+//! only so many records, page by page.
+//!
+//! A bound that is sent may come from our own clock: it only says how far is asked. What a reading has reached is told by
+//! the app, in its records and its `Date`.
+//!
+//! Layer: extract. Knows nothing of Postgres.
+
+use super::names::{fields, Names};
+use super::onward::with_token;
+use super::pages::{ListPage, Pager, Shape};
+use super::raw::text_at;
+use super::request::{bound, is_named, now_us, request_with, shape, stamp_of, widest, SECOND_US};
+use crate::error::SyncError;
+use crate::extract::time::{parse_iso, to_iso_ms};
+use crate::extract::Output;
+use crate::http::{ApiClient, Request};
+use crate::manifest::{Collection, Cursor, Pages, Restart};
+use serde_json::{json, Value};
+use std::collections::VecDeque;
+
+const DAY_US: i64 = 86_400 * SECOND_US;
+
+/// A part of the listing, both ends included; `None` is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Window {
+    lower: Option<i64>,
+    upper: Option<i64>,
+}
+
+/// What to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// From here on; `None` for everything, or for where the source says that a first load begins.
+    pub from: Option<i64>,
+    /// The app's own word for where to go on.
+    pub opaque: Option<String>,
+    /// Names of templates that are the same in every query.
+    pub names: Names,
+    /// An answer of 404 is an empty page (listings below a parent).
+    pub may_be_gone: bool,
+}
+
+/// A walk through one listing.
+pub struct Walk<'a> {
+    api: &'a ApiClient,
+    base: Collection,
+    outputs: &'a [Output],
+    part: Part,
+    windows: VecDeque<Window>,
+    window: Window,
+    pager: Option<Pager>,
+    /// Records of this query so far.
+    count: u64,
+}
+
+/// Whether changes since a time can be asked for.
+pub fn can_ask_since(base: &Collection) -> bool {
+    let named = || is_named(base, "cursor") || first_token(base).is_some();
+    base.cursor.as_ref().is_some_and(|c| !c.created_only && (c.param.is_some() || named()))
+}
+
+/// Whether a reading since a time is less than everything, for us if not for the app.
+pub fn can_read_since(base: &Collection) -> bool {
+    can_ask_since(base) || base.cursor.as_ref().is_some_and(|c| !c.created_only && (c.client_side || c.order.is_some()))
+}
+
+fn first_token(base: &Collection) -> Option<&crate::manifest::FirstToken> {
+    match &base.pages {
+        Some(Pages::Token { first, .. }) => first.as_deref(),
+        _ => None,
+    }
+}
+
+/// Where a first load begins: a day of the owner's, so many days ago, what the app still knows; else the beginning.
+pub fn start_of(api: &ApiClient, cursor: &Cursor) -> Result<Option<i64>, SyncError> {
+    let text = match &cursor.start {
+        Some(text) => crate::http::fill(api.account(), text)?.filter(|text| !text.is_empty()),
+        None => None,
+    };
+    let days_ago = |days: u32| now_us().saturating_sub(i64::from(days).saturating_mul(DAY_US));
+    let start = match text {
+        Some(text) => Some(parse_iso(&text).ok_or_else(|| {
+            SyncError::BadSetting {
+                option: crate::manifest::template::names(cursor.start.as_deref().unwrap_or_default())
+                    .next()
+                    .unwrap_or("start_date")
+                    .to_string(),
+                detail: "not a day or a time, as in 2024-01-31".to_string(),
+            }
+        })?),
+        None => cursor.start_days.map(days_ago),
+    };
+    Ok(start.max(cursor.oldest_days.map(days_ago)))
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(api: &'a ApiClient, base: &Collection, outputs: &'a [Output], part: Part) -> Result<Self, SyncError> {
+        let mut base = base.clone();
+        let mut part = part;
+        if let Some(names) = fields(&base, outputs).into_iter().next() {
+            part.names.set_list("fields", names);
+        }
+        let mut windows = VecDeque::from([Window::default()]);
+        if let Some(cursor) = base.cursor.as_mut().filter(|cursor| !cursor.created_only) {
+            if let Some(zone) = &cursor.zone {
+                // A zone that nobody knows is one that we cannot count in.
+                cursor.zone = Some(crate::http::fill(api.account(), zone)?.unwrap_or_else(|| "unknown".into()));
+            }
+            let cursor = cursor.clone();
+            windows = windows_of(&base, &cursor, part.from.max(start_of(api, &cursor)?));
+        }
+        let window = windows.pop_front().unwrap_or_default();
+        Ok(Walk { api, base, outputs, part, windows, window, pager: None, count: 0 })
+    }
+
+    /// Goes on at a saved place. False when what was saved cannot be used.
+    pub fn resume(&mut self, position: &Value) -> Result<bool, SyncError> {
+        let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
+        if let Some(lower) = instant("window") {
+            while self.window.upper.is_some_and(|upper| upper <= lower) {
+                let Some(next) = self.windows.pop_front() else { break };
+                self.window = next;
+            }
+            self.window.lower = Some(lower);
+        }
+        let first = self.request(None)?;
+        let Some(saved) = position.get("page").and_then(|page| request_at(page, &first)) else { return Ok(false) };
+        self.count = position.get("count").and_then(Value::as_u64).unwrap_or(0);
+        self.pager = Some(Pager::new(self.shape(), first).starting_at(saved));
+        Ok(true)
+    }
+
+    /// Where the walk goes on, as far as that can be saved. `Null` as the page: it is at its end.
+    pub fn position(&self) -> Option<Vec<(&'static str, Value)>> {
+        if matches!(self.base.pages, Some(Pages::Scroll { .. })) {
+            // The app forgets a walk within a minute.
+            return None;
+        }
+        let Some(next) = self.pager.as_ref().and_then(Pager::next) else {
+            return self.windows.is_empty().then(|| vec![("page", Value::Null)]);
+        };
+        let mut page = json!({ "target": next.target, "query": next.query });
+        if let (Some(body), Some(members)) = (&next.json_body, page.as_object_mut()) {
+            members.insert("json".into(), body.clone());
+        }
+        let mut position = vec![("page", page)];
+        if self.base.ceiling.is_some() {
+            position.push(("count", self.count.into()));
+        }
+        if let Some(lower) = self.window.lower.filter(|_| self.is_windowed()) {
+            position.push(("window", to_iso_ms(lower).into()));
+        }
+        Some(position)
+    }
+
+    /// Nothing of what is left is wanted.
+    pub fn stop(&mut self) {
+        self.windows.clear();
+        if let Some(pager) = &mut self.pager {
+            pager.stop();
+        }
+    }
+
+    /// The next page, or `None` after the last.
+    pub async fn next_page(&mut self) -> Result<Option<ListPage>, SyncError> {
+        loop {
+            if self.pager.is_none() {
+                self.pager = Some(self.begin().await?);
+            }
+            let Some(pager) = &mut self.pager else { return Ok(None) };
+            let Some(page) = pager.next_page(self.api).await? else {
+                let Some(next) = self.windows.pop_front() else { return Ok(None) };
+                self.window = next;
+                self.count = 0;
+                self.pager = None;
+                continue;
+            };
+            self.count += page.count as u64;
+            self.go_on_above_the_ceiling(&page)?;
+            // The first request of the next window is the place that is saved with the last page of this one.
+            let is_over = self.pager.as_ref().is_some_and(|pager| pager.next().is_none());
+            if let Some(next) = self.windows.front().copied().filter(|_| is_over && first_token(&self.base).is_none()) {
+                self.windows.pop_front();
+                self.window = next;
+                self.count = 0;
+                self.pager = Some(Pager::new(self.shape(), self.request(None)?));
+            }
+            return Ok(Some(page));
+        }
+    }
+
+    /// Begins another query where this one has given all that the app gives.
+    fn go_on_above_the_ceiling(&mut self, page: &ListPage) -> Result<(), SyncError> {
+        let Some(ceiling) = &self.base.ceiling else { return Ok(()) };
+        let size = self.base.pages.as_ref().and_then(|pages| pages.size().1).map_or(0, u64::from);
+        let goes_on = self.pager.as_ref().is_some_and(|pager| pager.next().is_some());
+        let is_reached = self.count >= ceiling.records || (goes_on && self.count + size > ceiling.records);
+        let Some(last) = page.records().next_back().filter(|_| is_reached) else { return Ok(()) };
+        let stuck =
+            || SyncError::TooLarge { what: "records that one query can tell apart".into(), limit: ceiling.records };
+        let key = match ceiling.restart {
+            Restart::LastKey => {
+                let field = ceiling.field.as_deref().unwrap_or_default();
+                Some(text_at(last, field).ok_or_else(stuck)?.into_owned())
+            }
+            Restart::Cursor => {
+                let stamp = self.base.cursor.as_ref().and_then(|cursor| stamp_of(cursor, last)).ok_or_else(stuck)?;
+                if self.window.lower.is_some_and(|lower| stamp <= lower) {
+                    return Err(stuck());
+                }
+                self.window.lower = Some(stamp);
+                None
+            }
+        };
+        self.count = 0;
+        self.pager = Some(Pager::new(self.shape(), self.request(key)?));
+        Ok(())
+    }
+
+    fn shape(&self) -> Shape {
+        shape(&self.base)
+    }
+
+    fn is_windowed(&self) -> bool {
+        self.base.cursor.as_ref().is_some_and(|cursor| cursor.step_seconds.is_some())
+    }
+
+    /// The first page of the query for the present window.
+    fn request(&self, last_key: Option<String>) -> Result<Request, SyncError> {
+        let mut names = self.part.names.clone();
+        let window = self.window;
+        let cursor = self.base.cursor.as_ref().filter(|cursor| !cursor.created_only);
+        if let Some(cursor) = cursor {
+            for (name, at, is_upper) in [("cursor", window.lower, false), ("upper", window.upper, true)] {
+                if let Some(at) = at {
+                    names.set_bound(name, cursor, at, is_upper);
+                }
+            }
+            widest(&self.base, cursor, &mut names);
+        }
+        if let Some(key) = last_key {
+            names.set("last_key", key);
+        }
+        let mut request = request_with(self.api.account(), &self.base, self.outputs, &names, None)?;
+        if self.part.may_be_gone {
+            request.accept = vec![404];
+        }
+        let opaque = cursor.and_then(|cursor| cursor.opaque.as_ref()).zip(self.part.opaque.as_ref());
+        if let Some((opaque, text)) = opaque {
+            return Ok(with_token(&request, &opaque.param, text, false));
+        }
+        let Some(cursor) = cursor else { return Ok(request) };
+        for (param, at, is_upper) in [(&cursor.param, window.lower, false), (&cursor.upper_param, window.upper, true)] {
+            if let (Some(param), Some(at)) = (param, at) {
+                let text = bound(cursor, at, is_upper);
+                let is_number = text.bytes().all(|b| b.is_ascii_digit());
+                request = with_token(&request, param, &text, is_number);
+            }
+        }
+        Ok(request)
+    }
+
+    /// The pager of the first query, with the token that some apps want for it.
+    async fn begin(&self) -> Result<Pager, SyncError> {
+        let request = self.request(None)?;
+        let Some(first) = first_token(&self.base) else { return Ok(Pager::new(self.shape(), request)) };
+        let Some(Pages::Token { param, .. }) = &self.base.pages else { return Ok(Pager::new(self.shape(), request)) };
+        let mut names = self.part.names.clone();
+        if let Some(cursor) = &self.base.cursor {
+            names.set_bound("cursor", cursor, self.window.lower.unwrap_or(0), false);
+        }
+        let call = request_with(self.api.account(), &Collection::asking(&first.call), &[], &names, None)?;
+        let call = Request { rules: request.rules.clone(), ..call };
+        let token = self.api.call_parsed(call, |reply| {
+            let text = std::str::from_utf8(&reply.body).unwrap_or_default();
+            serde_json::from_str::<serde::de::IgnoredAny>(text)
+                .map_err(|e| format!("the reply is not whole JSON: {e}"))?;
+            let token = text_at(text, &first.pointer).filter(|token| !token.is_empty()).map(|token| token.into_owned());
+            token.ok_or_else(|| format!("the reply has no token at \"{}\"", first.pointer))
+        });
+        Ok(Pager::new(self.shape(), with_token(&request, param, &token.await?, false)))
+    }
+}
+
+/// The windows of a part, the oldest first; neighbours share their bound.
+fn windows_of(base: &Collection, cursor: &Cursor, from: Option<i64>) -> VecDeque<Window> {
+    let now =
+        now_us().saturating_sub(i64::try_from(cursor.behind_seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_US));
+    // A bound in the future, or too near to now, is refused by the app.
+    let from = if cursor.behind_seconds > 0 { from.map(|from| from.min(now)) } else { from };
+    let step = cursor.step_seconds.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(i64::MAX);
+    let step = step.saturating_mul(SECOND_US);
+    let (Some(mut lower), true) = (from, cursor.step_seconds.is_some()) else {
+        let upper = (is_named(base, "upper") || cursor.step_seconds.is_some()).then_some(now);
+        return VecDeque::from([Window { lower: from, upper }]);
+    };
+    let mut windows = VecDeque::new();
+    // On whole seconds, or rounding would make a window wider than the app takes.
+    lower = lower.div_euclid(SECOND_US).saturating_mul(SECOND_US);
+    while lower < now {
+        let upper = lower.saturating_add(step).min(now);
+        windows.push_back(Window { lower: Some(lower), upper: Some(upper) });
+        lower = upper;
+    }
+    if windows.is_empty() {
+        windows.push_back(Window { lower: Some(lower), upper: Some(lower) });
+    }
+    windows
+}
+
+/// The saved request of a page, with everything else as a fresh one has it.
+fn request_at(page: &Value, first: &Request) -> Option<Request> {
+    let target = page.get("target")?.as_str()?.to_string();
+    let query: Vec<(String, String)> = serde_json::from_value(page.get("query")?.clone()).ok()?;
+    let json_body = page.get("json").cloned().or_else(|| first.json_body.clone());
+    Some(Request { target, query, json_body, ..first.clone() })
+}

@@ -1,0 +1,67 @@
+//! Decides which styles of the format no reader does yet: a file may say them, but only of collections that it marks as
+//! unsupported. A style leaves this list with the change that makes it work.
+//!
+//! Layer: manifest. Knows nothing of Postgres.
+
+use super::super::{Collection, Cursor, Decoder, Deletes, Granularity, Listing, Param, Params, Records, Source};
+use super::Mistakes;
+
+pub(super) fn check(source: &Source, found: &mut Mistakes) {
+    if let Some(feed) = &source.feed {
+        let other = feed.params.values().any(|param| matches!(param, Param::Json(_)));
+        found.not_yet(other, "/feed/params", "JSON parameters of a feed");
+        feed_cursor(&feed.cursor, "/feed/cursor", found);
+    }
+    let tables = source.collections.iter().enumerate().map(|(i, c)| (format!("/collections/{i}"), c));
+    let helpers = source.helpers.iter().enumerate().map(|(i, c)| (format!("/helpers/{i}"), c));
+    for (at, item) in tables.chain(helpers).filter(|(_, c)| c.unsupported.is_none()) {
+        collection(item, &at, found);
+    }
+}
+
+fn records(records: &Records, at: &str, found: &mut Mistakes) {
+    found.not_yet(records.decoder == Decoder::Xml, &format!("{at}/decoder"), "XML");
+}
+
+/// A feed is polled by time alone.
+fn feed_cursor(cursor: &Cursor, at: &str, found: &mut Mistakes) {
+    let other = cursor.opaque.is_some()
+        || cursor.step_seconds.is_some()
+        || cursor.client_side
+        || cursor.per_parent
+        || cursor.behind_seconds > 0
+        || cursor.granularity != Granularity::Format;
+    found.not_yet(other, at, "a cursor of this kind for a feed");
+}
+
+fn listing(list: &Listing, at: &str, found: &mut Mistakes) {
+    records(&list.records, &format!("{at}/records"), found);
+}
+
+/// Lists inside a record are read on with plain parameters.
+fn plain(params: &Params, at: &str, found: &mut Mistakes) {
+    let other = params.values().any(|param| matches!(param, Param::Json(_)));
+    found.not_yet(other, at, "JSON parameters here");
+}
+
+fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
+    let place = |part: &str| format!("{at}/{part}");
+    records(&collection.records, &place("records"), found);
+    if let Some(list) = &collection.incremental {
+        listing(list, &place("incremental"), found);
+    }
+    if let Deletes::Listing { list, .. } = &collection.deletes {
+        listing(list, &place("deletes/list"), found);
+    }
+    found.not_yet(collection.reader.is_some(), &place("reader"), "this reader");
+    found.not_yet(collection.job.is_some(), &place("job"), "jobs");
+    found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
+    found.not_yet(collection.discover.is_some(), &place("discover"), "discovery");
+    let parts = collection.select.as_ref().is_some_and(|select| select.limit.is_some());
+    found.not_yet(parts, &place("select/limit"), "fields in several requests");
+    if let Some(parent) = &collection.parent {
+        if let Some(list) = &parent.list {
+            plain(&list.params, &place("parent/list/params"), found);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Tests that the three descriptions of a source file agree: the types, the JSON Schema, and the page with its examples.
+
+use crate::manifest::*;
+use jsonschema::Validator;
+use serde::de::DeserializeOwned;
+use serde_json::{json, Value};
+use std::path::PathBuf;
+
+fn read(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&read("docs/source-file.schema.json")).unwrap()
+}
+
+/// The schema of the whole file (`""`), or of one of its definitions.
+fn validator(definition: &str) -> Validator {
+    let mut schema = schema();
+    if !definition.is_empty() {
+        assert!(schema["$defs"].get(definition).is_some(), "there is no definition {definition}");
+        schema = json!({"$ref": format!("#/$defs/{definition}"), "$defs": schema["$defs"]});
+    }
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+fn refusals(validator: &Validator, value: &Value) -> Vec<(String, String)> {
+    validator.iter_errors(value).map(|e| (e.instance_path.to_string(), e.to_string())).collect()
+}
+
+#[test]
+fn every_source_file_is_as_the_schema_says() {
+    let (validator, mut count) = (validator(""), 0);
+    for entry in std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../sources")).unwrap() {
+        let path = entry.unwrap().path();
+        let file: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(refusals(&validator, &file), [], "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+/// One value of an example, as the type that reads it.
+fn is_read(what: &str, value: Value) -> Result<(), String> {
+    fn as_type<T: DeserializeOwned>(value: Value) -> Result<(), String> {
+        serde_json::from_value::<T>(value).map(|_| ()).map_err(|e| e.to_string())
+    }
+    match what {
+        "auth" => as_type::<Auth>(value),
+        "setting" => as_type::<Setting>(value),
+        "error_rule" => as_type::<ErrorRule>(value),
+        "collection" => as_type::<Collection>(value),
+        "records" => as_type::<Records>(value),
+        "pages" => as_type::<Pages>(value),
+        "cursor" => as_type::<Cursor>(value),
+        "ceiling" => as_type::<Ceiling>(value),
+        "deletes" => as_type::<Deletes>(value),
+        "parent" => as_type::<Parent>(value),
+        "feed" => as_type::<CollectionFeed>(value),
+        "lookback" => as_type::<Lookback>(value),
+        "discover" => as_type::<Discover>(value),
+        "job" => as_type::<Job>(value),
+        "webhook" => as_type::<Webhook>(value),
+        "column" => as_type::<Column>(value),
+        other => panic!("no type for examples of {other}"),
+    }
+}
+
+/// A file with one collection, into which members of an example are put.
+fn file_with(source: &Value, collection: &Value) -> Value {
+    let mut file = json!({
+        "source": "desk", "title": "Desk", "docs": "https://desk.example/docs", "base_url": "https://desk.example",
+        "auth": {"style": "bearer", "secret": "key", "credentials": [{"name": "key", "help": "Yours."}]},
+        "collections": [{"name": "things", "path": "/", "pages": {"style": "none"}, "primary_key": ["id"],
+            "columns": [{"name": "id", "type": "bigint"}]}],
+    });
+    for (name, value) in source.as_object().into_iter().flatten() {
+        file[name] = value.clone();
+    }
+    for (name, value) in collection.as_object().into_iter().flatten() {
+        file["collections"][0][name] = value.clone();
+    }
+    file
+}
+
+#[test]
+fn every_example_of_the_page_is_taken() {
+    let page = read("docs/source-files.md");
+    let mut kinds: Vec<String> = Vec::new();
+    let mut rest = page.as_str();
+    let whole = validator("");
+    while let Some((before, after)) = rest.split_once("```json\n") {
+        let (example, tail) = after.split_once("```").unwrap();
+        rest = tail;
+        let what = before.trim_end().rsplit_once("<!-- example: ").and_then(|(_, c)| c.strip_suffix(" -->"));
+        let what = what.unwrap_or_else(|| panic!("an example does not say of what: {example}"));
+        kinds.push(what.to_string());
+        let members =
+            || serde_json::from_str::<Value>(&format!("{{{example}}}")).unwrap_or_else(|e| panic!("{e}: {example}"));
+        let file = match what {
+            "file" => Some(serde_json::from_str(example).unwrap()),
+            "source members" => Some(file_with(&members(), &json!({}))),
+            "collection members" => Some(file_with(&json!({}), &members())),
+            _ => None,
+        };
+        if let Some(file) = file {
+            assert_eq!(refusals(&whole, &file), [], "{example}");
+            serde_json::from_value::<Source>(file.clone()).unwrap_or_else(|e| panic!("{e}: {example}"));
+            if what == "file" {
+                Source::from_json(&file.to_string()).unwrap_or_else(|problems| panic!("{problems:?}"));
+            }
+            continue;
+        }
+        let validator = validator(what);
+        for value in serde_json::Deserializer::from_str(example).into_iter::<Value>() {
+            let value = value.unwrap_or_else(|e| panic!("{e}: {example}"));
+            assert_eq!(refusals(&validator, &value), [], "{value}");
+            is_read(what, value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"));
+        }
+    }
+    kinds.dedup();
+    assert!(kinds.len() > 20, "{kinds:?}");
+}
+
+/// The page shows every style that there is.
+#[test]
+fn every_style_has_an_example() {
+    let (page, schema) = (read("docs/source-files.md"), schema());
+    for definition in ["auth", "pages", "deletes", "shape"] {
+        for variant in schema["$defs"][definition]["oneOf"].as_array().unwrap() {
+            let style = variant["properties"]["style"]["const"].as_str().unwrap();
+            assert!(page.contains(&format!("\"style\": \"{style}\"")), "no example of {definition} {style}");
+        }
+    }
+    for definition in ["cursor", "records", "error_rule", "wait", "parent", "select", "column", "job", "token_request"]
+    {
+        let properties = schema.pointer(&format!("/$defs/{definition}/properties"));
+        let properties =
+            properties.or_else(|| schema.pointer(&format!("/$defs/{definition}/oneOf/1/properties"))).unwrap();
+        for name in properties.as_object().unwrap().keys().filter(|name| *name != "delete") {
+            assert!(page.contains(&format!("\"{name}\":")), "no example of {definition} with {name}");
+        }
+    }
+}
+
+/// What is wrong in form is refused by the types and by the schema, at the same place or around it.
+#[test]
+fn what_is_wrong_in_form_is_refused_by_both() {
+    let collection = |members: Value| file_with(&json!({}), &members);
+    let source = |members: Value| file_with(&members, &json!({}));
+    let listing = json!({"path": "/x", "rows": "/data"});
+    let cases: Vec<(Value, &str)> = vec![
+        (source(json!({"titel": "x"})), "/titel"),
+        (source(json!({"protocol": "soap"})), "/protocol"),
+        (source(json!({"auth": {"style": "magic"}})), "/auth/style"),
+        (source(json!({"auth": {"style": "bearer", "credentials": []}})), "/auth"),
+        (source(json!({"values": {"dc": "x"}})), "/values/dc"),
+        (source(json!({"errors": [{"status": [400], "means": "panic"}]})), "/errors/0/means"),
+        (source(json!({"errors": [{"means": "retry"}]})), "/errors/0"),
+        (
+            source(json!({"errors": [{"status": [429], "means": "retry", "wait": {"unit": "days"}}]})),
+            "/errors/0/wait/unit",
+        ),
+        (source(json!({"errors": [{"status": [429], "means": "retry", "wait": {}}]})), "/errors/0/wait"),
+        (source(json!({"collections": []})), "/collections"),
+        (source(json!({"helpers": [{"name": "x", "path": "/x", "color": 1}]})), "/helpers/0/color"),
+        (collection(json!({"method": "FETCH"})), "/collections/0/method"),
+        (collection(json!({"params": {"a": {"b": 1}}})), "/collections/0/params/a"),
+        (collection(json!({"params": {"a": [{"b": 1}]}})), "/collections/0/params/a"),
+        (collection(json!({"records": 1})), "/collections/0/records"),
+        (collection(json!({"records": {"pointer": "/a", "each": true}})), "/collections/0/records"),
+        (collection(json!({"records": "data"})), "/collections/0/records"),
+        (collection(json!({"pages": {"style": "guess"}})), "/collections/0/pages/style"),
+        (collection(json!({"pages": {"style": "token", "pointer": "/next"}})), "/collections/0/pages"),
+        (
+            collection(json!({"pages": {"style": "offset", "param": "o", "size_param": "n", "size": 0}})),
+            "/collections/0/pages/size",
+        ),
+        (collection(json!({"cursor": {"field": "id", "granularity": "week"}})), "/collections/0/cursor/granularity"),
+        (
+            collection(json!({"cursor": {"field": "id", "param": "x", "step_seconds": 0}})),
+            "/collections/0/cursor/step_seconds",
+        ),
+        (collection(json!({"ceiling": {"records": 10, "restart": "never"}})), "/collections/0/ceiling/restart"),
+        (collection(json!({"incremental": listing})), "/collections/0/incremental/rows"),
+        (collection(json!({"deletes": {"style": "rule", "any": []}})), "/collections/0/deletes/any"),
+        (collection(json!({"deletes": {"style": "rule", "any": [{"field": "a"}]}})), "/collections/0/deletes/any/0"),
+        (collection(json!({"deletes": {"style": "listing", "list": listing}})), "/collections/0/deletes"),
+        (collection(json!({"reader": "my_own"})), "/collections/0/reader"),
+        (collection(json!({"columns": [{"name": "id", "type": "int"}]})), "/collections/0/columns/0/type"),
+        (
+            collection(json!({"columns": [{"name": "id", "type": "text", "shape": {"style": "round"}}]})),
+            "/collections/0/columns/0/shape/style",
+        ),
+        (
+            collection(json!({"columns": [{"name": "id", "type": "text", "value": "a", "field": "b"}]})),
+            "/collections/0/columns/0",
+        ),
+        (
+            collection(
+                json!({"discover": {"list": {"path": "/x"}, "name": "/n", "type": "/t", "types": {}, "field": "/x"}}),
+            ),
+            "/collections/0/discover/field",
+        ),
+        (collection(json!({"select": {"limit": 0}})), "/collections/0/select/limit"),
+        (collection(json!({"job": {"create": {"path": "/x"}}})), "/collections/0/job"),
+    ];
+    let validator = validator("");
+    for (file, pointer) in cases {
+        let problems = Source::from_json(&file.to_string()).err().unwrap_or_else(|| panic!("taken: {file}"));
+        let told: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
+        assert!(told.contains(&pointer), "{pointer}: {problems:?}");
+        let refusals = refusals(&validator, &file);
+        let near = |place: &str| pointer.starts_with(place) || place.starts_with(pointer);
+        assert!(refusals.iter().any(|(place, _)| near(place)), "{pointer}: the schema says {refusals:?}");
+    }
+}
+
+/// What makes sense and is not done yet is refused as such, unless the collection is not served anyway.
+#[test]
+fn what_no_reader_does_is_said_plainly() {
+    let job = json!({
+        "create": {"method": "POST", "path": "/jobs", "json": {}}, "id": "/id", "status": {"path": "/jobs/{job_id}"},
+        "state": "/state", "states": {"running": [], "done": ["ok"], "failed": []},
+        "download": {"call": {"path": "/jobs/{job_id}/file"}, "records": {"pointer": "", "decoder": "xml"}},
+    });
+    let file = file_with(&json!({}), &json!({"job": job, "reader": "marketo_bulk"}));
+    let problems = Source::from_json(&file.to_string()).unwrap_err();
+    assert!(problems.iter().all(|problem| problem.is_not_yet), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.pointer == "/collections/0/reader"), "{problems:?}");
+    assert!(problems[0].message.contains("no reader does this yet"), "{problems:?}");
+    let mut marked = file;
+    marked["collections"][0]["unsupported"] = json!("Needs a reader that is not written yet.");
+    assert!(Source::from_json(&marked.to_string()).is_ok());
+}
