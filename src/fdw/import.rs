@@ -95,7 +95,7 @@ fn import(
         let collection = catalog::collection(&server, object.as_deref().unwrap_or(&name), object.as_deref())?;
         let found = match &collection.unsupported {
             Some(reason) => Err(SyncError::Unsupported { reason: reason.clone() }),
-            None => describe(&context, &collection.object),
+            None => describe(&context, &collection),
         };
         match found {
             Ok(described) => {

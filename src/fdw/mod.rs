@@ -46,11 +46,10 @@ impl Table {
         // SAFETY: the relation is a foreign table, or the line above had raised.
         let server = crate::catalog::server_by_oid(unsafe { (*pg_sys::GetForeignTable(relid)).serverid })?;
         let collection = crate::catalog::collection(&server, &table.collection, table.object.as_deref())?;
-        let described = match server.source.protocol {
-            crate::manifest::Protocol::Salesforce => {
-                crate::refresh::state::load(&server.name, &collection.name)?.described.map(std::sync::Arc::new)
-            }
-            crate::manifest::Protocol::Rest => None,
+        let described = if crate::extract::is_described(&server.source, &collection) {
+            crate::refresh::state::load(&server.name, &collection.name)?.described.map(std::sync::Arc::new)
+        } else {
+            None
         };
         Ok(Table { server, collection, columns: table.columns, described })
     }

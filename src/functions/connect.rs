@@ -4,7 +4,6 @@ use super::maintain::set_credential;
 use super::schedule::{set_schedule, unschedule};
 use crate::catalog::{self, Server};
 use crate::http::Stats;
-use crate::manifest::Protocol;
 use crate::options;
 use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{state, tables};
@@ -113,7 +112,7 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     if let Some(reason) = &collection.unsupported {
         return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {reason}"))));
     }
-    let described = match describe(context, &collection.object) {
+    let described = match describe(context, &collection) {
         Ok(described) => described,
         Err(error @ (crate::error::SyncError::Unsupported { .. } | crate::error::SyncError::NotFound { .. })) => {
             let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
@@ -131,13 +130,16 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
 }
 
 /// The app's own description of an object; `None` for sources without discovery.
-pub fn describe(context: &Context, object: &str) -> Result<Option<crate::extract::Described>, crate::error::SyncError> {
-    if context.server.source.protocol != Protocol::Salesforce {
+pub fn describe(
+    context: &Context,
+    collection: &crate::manifest::Collection,
+) -> Result<Option<crate::extract::Described>, crate::error::SyncError> {
+    if !crate::extract::is_described(&context.server.source, collection) {
         return Ok(None);
     }
-    let object = object.to_string();
+    let collection = collection.clone();
     ask(context, &Arc::new(Stats::default()), move |api| {
-        Box::pin(async move { crate::extract::salesforce::describe(&api, &object, None).await })
+        Box::pin(async move { crate::extract::describe(&api, &collection, None).await })
     })
 }
 

@@ -4,8 +4,8 @@
 
 use super::super::naming::ENGINE_COLUMNS;
 use super::super::{
-    field_path, Collection, Column, Cursor, Deletes, Discover, FieldIs, Format, Job, Kind, Protocol, Select, Shape,
-    Source,
+    field_path, Collection, Column, Cursor, Deletes, Discover, FieldIs, Format, Job, Kind, Pages, Protocol, Select,
+    Shape, Source,
 };
 use super::request::{self, Asked};
 use super::{children, escaped, Mistakes};
@@ -110,6 +110,17 @@ fn select(collection: &Collection, select: &Select, asked: &Asked<'_>, at: &str,
     let place = format!("{at}/select");
     found.pointer(&format!("{place}/under"), &select.under);
     found.when(select.limit == Some(0), &format!("{place}/limit"), "asks for nothing");
+    let lists = [collection.pages.as_ref(), collection.incremental.as_ref().and_then(|list| list.pages.as_ref())];
+    let by_place = |pages: &Pages| {
+        use Pages::{LastId, None, Offset, PageNumber, Token};
+        matches!(pages, None | LastId { .. } | Token { .. } | Offset { .. } | PageNumber { .. })
+    };
+    let by_address = select.limit.is_some() && lists.into_iter().flatten().any(|pages| !by_place(pages));
+    found.when(
+        by_address,
+        &format!("{place}/limit"),
+        "a page with an address of its own cannot be asked for other fields",
+    );
     let later = collection.incremental.as_ref().is_some_and(|list| {
         Asked {
             method: list.method,

@@ -56,9 +56,6 @@ fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
     found.not_yet(collection.reader.is_some(), &place("reader"), "this reader");
     found.not_yet(collection.job.is_some(), &place("job"), "jobs");
     found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
-    found.not_yet(collection.discover.is_some(), &place("discover"), "discovery");
-    let parts = collection.select.as_ref().is_some_and(|select| select.limit.is_some());
-    found.not_yet(parts, &place("select/limit"), "fields in several requests");
     if let Some(parent) = &collection.parent {
         if let Some(list) = &parent.list {
             plain(&list.params, &place("parent/list/params"), found);

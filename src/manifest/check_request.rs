@@ -233,6 +233,15 @@ pub(super) fn cursor(cursor: &Cursor, asked: &Asked<'_>, at: &str, known: &HashS
     found.when(cursor.step_seconds == Some(0), &format!("{at}/step_seconds"), "a window of nothing");
     let half = cursor.step_seconds.is_some() && !(lower && upper);
     found.when(half, &format!("{at}/step_seconds"), "a window needs both bounds: param and upper_param");
+    let endless = cursor.start.as_deref().is_none_or(|start| super::template::names(start).next().is_some())
+        && cursor.start_days.is_none()
+        && cursor.oldest_days.is_none();
+    let endless = endless && cursor.step_seconds.is_some();
+    found.when(
+        endless,
+        &format!("{at}/step_seconds"),
+        "windows begin somewhere: give start_days, oldest_days or a fixed start",
+    );
     let named = cursor.datetime_format.as_deref().is_some_and(|format| !format.contains('%'));
     found.when(named, &format!("{at}/datetime_format"), "is written with %, as %Y-%m-%d");
     let coarse = cursor.granularity == Granularity::Day && !lower && !cursor.client_side;

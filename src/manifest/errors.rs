@@ -94,6 +94,6 @@ pub enum Meaning {
     BadRequest,
     /// Ask for half as many records in a page, and repeat.
     ReducePage,
-    /// The parent that was asked about has no such children: it is passed over, and nothing of it is marked.
+    /// The parent that was asked about has no such children: it is passed over.
     NoRecords,
 }

@@ -9,9 +9,9 @@ use super::write::{Counts, Writer};
 use super::{lock, reconcile, subtransaction};
 use crate::catalog;
 use crate::error::SyncError;
-use crate::extract::{salesforce, Described, Output};
+use crate::extract::{describe, is_described, Described, Output};
 use crate::http::Stats;
-use crate::manifest::{Collection, Deletes, Protocol};
+use crate::manifest::{Collection, Deletes};
 use crate::options::{self, SchemaChanges};
 use crate::report::{fail, Report};
 use pgrx::pg_sys;
@@ -141,7 +141,7 @@ impl Run {
         stats: &Arc<Stats>,
         refused: bool,
     ) -> Result<Option<Described>, SyncError> {
-        if self.context.server.source.protocol != Protocol::Salesforce {
+        if !is_described(&self.context.server.source, collection) {
             return Ok(None);
         }
         if let (Some(known), Some(age), false) = (&state.described, state.described_age, refused) {
@@ -149,10 +149,10 @@ impl Run {
                 return Ok(Some(known.clone()));
             }
         }
-        let object = collection.object.clone();
+        let known = collection.clone();
         let since = state.described.as_ref().and_then(|d| d.last_modified.clone()).filter(|_| !refused);
         let answer = ask(&self.context, stats, move |api| {
-            Box::pin(async move { salesforce::describe(&api, &object, since.as_deref()).await })
+            Box::pin(async move { describe(&api, &known, since.as_deref()).await })
         })?;
         let described = match (answer, &state.described) {
             (Some(new), _) => new,

@@ -6,6 +6,7 @@
 
 mod below;
 mod deleted;
+mod discover;
 mod feed;
 mod full;
 mod incremental;
@@ -21,7 +22,9 @@ mod slices;
 mod tables;
 mod take;
 mod walk;
+mod wide;
 
+pub use discover::describe;
 pub use feed::is_followed;
 pub use scan::pushable;
 pub use tables::KEY_SEPARATOR;

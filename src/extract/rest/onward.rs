@@ -162,8 +162,13 @@ fn link(header: &str, rel: &str) -> Option<String> {
 
 /// Where a counted listing stands by a request: its offset, or the number of its page.
 pub fn place_of(request: &Request, place: &str) -> Option<u64> {
+    text_of_place(request, place)?.0.parse().ok()
+}
+
+/// What a request has in a place, and whether it is a number there.
+pub fn text_of_place(request: &Request, place: &str) -> Option<(String, bool)> {
     if !place.starts_with('/') {
-        return request.query.iter().find(|(name, _)| name == place).and_then(|(_, value)| value.parse().ok());
+        return request.query.iter().find(|(name, _)| name == place).map(|(_, value)| (value.clone(), false));
     }
     let mut at = request.json_body.as_ref()?;
     for key in field_path(place) {
@@ -172,7 +177,11 @@ pub fn place_of(request: &Request, place: &str) -> Option<u64> {
             other => other.get(key.as_str())?,
         };
     }
-    at.as_u64()
+    match at {
+        Value::String(text) => Some((text.clone(), false)),
+        Value::Number(number) => Some((number.to_string(), true)),
+        _ => None,
+    }
 }
 
 /// The request with a token in its place.

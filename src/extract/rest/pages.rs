@@ -75,6 +75,19 @@ impl ListPage {
         self.text.as_str().trim()
     }
 
+    /// The page with other records, one for each that is kept.
+    pub fn with_records(mut self, records: &[String]) -> Self {
+        let mut text = String::new();
+        self.around.clear();
+        self.records.clear();
+        for record in records {
+            self.records.push(text.len()..text.len() + record.len());
+            text.push_str(record);
+        }
+        self.text = Text(text.into());
+        self
+    }
+
     /// What is around the record of that index.
     pub fn around(&self, index: usize) -> Around<'_> {
         let found = self.around.get(index);

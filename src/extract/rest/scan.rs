@@ -2,16 +2,16 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::full;
 use super::pages::{fetch, with_param, Pager, Shape};
 use super::request::{base_request, bases, bound, by_key, is_gone, key_columns, shape, SECOND_US};
 use super::tables::{Stamp, Tables};
+use super::{below, full};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Format, Pages, Records, Source};
+use crate::manifest::{field_path, Collection, Format, Method, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -154,6 +154,10 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
         return reads(collection, named);
     }
     let parent = collection.parent.as_ref()?;
+    // A call with a body, or for many parents, is made by who reads below parents.
+    if parent.method != Method::Get || parent.batch.is_some() {
+        return None;
+    }
     let [base] = parent.collections.as_slice() else { return None };
     let base = source.listed(base).filter(|b| b.by_key.is_some())?;
     let [key] = base.primary_key.as_slice() else { return None };
@@ -261,6 +265,10 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
                 }
                 sink.page(tables.page(None)).await?;
             }
+        }
+        Plan::Lists { .. } if below::is_below(output) => {
+            let end = below::read(api, output, None, false, sink).await?;
+            return Ok(ReadEnd { notes: end.notes, ..ReadEnd::default() });
         }
         Plan::Lists { lists, is_exact, is_filtered } => {
             let mut left = scan.limit.filter(|_| is_exact);

@@ -662,6 +662,22 @@ async fn many_parents_are_asked_about_at_once() {
     assert_eq!(done.rows().iter().map(|r| r[2].as_str()).collect::<Vec<_>>(), ["l1", "l2", "l3"]);
 }
 
+#[tokio::test]
+async fn a_live_query_reads_below_parents_too() {
+    let server = Server::start(members_app(NOW)).await;
+    let parent = json!({"method": "POST", "path": "/batch", "json": {"inputs": ["{parent_keys}"]},
+        "batch": {"size": 100, "key": "/id", "key_in_child": "/of"}});
+    let source = members_source(parent, json!({}));
+    let channel = crate::extract::sink::Channel::new(1 << 30, Box::new(|| {}));
+    let sink = crate::extract::sink::Sink::new(channel);
+    let request = ReadRequest {
+        outputs: vec![output(&source, "members", None)],
+        mode: Mode::Scan(crate::extract::Scan::default()),
+    };
+    read(&client(account(source.clone(), &server.url)), request, &sink).await.unwrap();
+    assert_eq!(paths(&server), ["/lists?", "/batch?"]);
+}
+
 /// Property: wherever a reading below parents stops, going on from its position gives every row.
 #[tokio::test]
 async fn a_reading_below_parents_goes_on_where_it_stopped() {
@@ -723,6 +739,69 @@ async fn parameters_repeat_and_hold_json() {
     assert_eq!(pairs(1), ["d[]=2023-11-14", "d[]=x", r#"f=[{"v":1700000000},{"in":["A","B"]}]"#, "op>=2023-11-14"]);
     assert_eq!(server.seen()[1].headers["x-since"], "1700000000");
     assert!(!server.seen()[0].headers.contains_key("x-since"));
+}
+
+#[tokio::test]
+async fn fields_that_do_not_fit_are_asked_for_apart_and_joined() {
+    let server = Server::start(|seen| {
+        let from: usize = seen.param("after").map_or(0, |a| a.parse().unwrap());
+        let record = |n: usize| {
+            let wanted = seen.param("properties").unwrap().split(',');
+            let properties: serde_json::Map<_, _> =
+                wanted.map(|name| (name.to_string(), json!(format!("{name}{n}")))).collect();
+            json!({"id": n.to_string(), "properties": properties})
+        };
+        let is_second_part = seen.param("properties").unwrap().contains("ccc");
+        // One record is gone when the second part is asked for.
+        let page: Vec<Value> = (from..from + 2).filter(|n| !(is_second_part && *n == 2)).map(record).collect();
+        dated(json!({"data": page, "next": if from < 2 { json!("2") } else { json!(null) }}))
+    })
+    .await;
+    let column = |name: &str| json!({"name": name, "type": "text", "field": format!("/properties/{name}")});
+    let source = source(json!({"collections": [things(json!({
+        "params": {"properties": "{fields}"}, "select": {"under": "/properties", "limit": 6},
+        "pages": {"style": "token", "pointer": "/next", "param": "after"},
+        "columns": [{"name": "id", "type": "text"}, column("a"), column("bb"), column("ccc")]}))]}));
+    let done = full(&source, &server, "things").await;
+    assert_eq!(
+        done.rows(),
+        [vec!["0", "a0", "bb0", "ccc0"], vec!["1", "a1", "bb1", "ccc1"], vec!["3", "a3", "bb3", "ccc3"]]
+    );
+    assert_eq!(server.calls(), 4);
+}
+
+#[tokio::test]
+async fn an_accounts_own_fields_become_columns() {
+    let server = Server::start(|seen| {
+        let field = |name: &str, kind: &str, hidden: bool| json!({"name": name, "type": kind, "label": "L", "hidden": hidden});
+        match seen.param("page") {
+            None => dated(json!({"results": [field("email", "string", false), field("Shoe Size", "number", false)], "next": "/fields?page=2"})),
+            Some(_) => dated(json!({"results": [field("Id", "odd", true), field("a/b", "date", false), {"name": null}]})),
+        }
+    })
+    .await;
+    let source = source(json!({"collections": [things(json!({
+        "discover": {"list": {"path": "/fields", "records": "/results", "pages": {"style": "next_url", "pointer": "/next"}},
+            "name": "/name", "type": "/type", "label": "/label", "field": "/properties/{name}",
+            "types": {"number": "numeric", "date": "date"}, "off": {"field": "/hidden", "values": "true"}},
+        "columns": [{"name": "id", "type": "text"}, {"name": "email", "type": "text", "field": "/properties/email"}]}))]}));
+    let api = client(account(source.clone(), &server.url));
+    let described = describe(&api, source.collection("things").unwrap()).await.unwrap().unwrap();
+    let got: Vec<(&str, &str, &str, bool)> =
+        described.columns.iter().map(|c| (c.name.as_str(), c.field.as_str(), c.type_name.as_str(), c.off)).collect();
+    assert_eq!(
+        got[..3],
+        [
+            ("id", "id", "text", false),
+            ("email", "/properties/email", "text", false),
+            ("shoe_size", "/properties/Shoe Size", "numeric", false)
+        ]
+    );
+    assert!(got[3].0.starts_with("id_") && got[3].1 == "/properties/Id" && got[3].2 == "text" && got[3].3, "{got:?}");
+    assert_eq!(got[4], ("a_b", "/properties/a~1b", "date", false));
+    assert_eq!((got.len(), described.columns[2].label.as_deref()), (5, Some("L")));
+    let none = things(json!({}));
+    assert_eq!(describe(&api, &serde_json::from_value(none).unwrap()).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -7,17 +7,18 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::names::{fields, Names};
-use super::onward::with_token;
-use super::pages::{ListPage, Pager, Shape};
+use super::onward::{text_of_place, with_token};
+use super::pages::{fetch, ListPage, Pager, Shape};
 use super::raw::text_at;
-use super::request::{bound, is_named, now_us, request_with, shape, stamp_of, widest, SECOND_US};
+use super::request::{bound, is_named, key_text, now_us, request_with, shape, stamp_of, widest, SECOND_US};
+use super::wide::join;
 use crate::error::SyncError;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::Output;
 use crate::http::{ApiClient, Request};
 use crate::manifest::{Collection, Cursor, Pages, Restart};
 use serde_json::{json, Value};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 
@@ -52,6 +53,10 @@ pub struct Walk<'a> {
     pager: Option<Pager>,
     /// Records of this query so far.
     count: u64,
+    /// The key that this query goes on after.
+    last_key: Option<String>,
+    /// Fields to ask for beside those of the query itself, in parts that the app takes at once.
+    more_fields: Vec<Vec<String>>,
 }
 
 /// Whether changes since a time can be asked for.
@@ -98,9 +103,11 @@ impl<'a> Walk<'a> {
     pub fn new(api: &'a ApiClient, base: &Collection, outputs: &'a [Output], part: Part) -> Result<Self, SyncError> {
         let mut base = base.clone();
         let mut part = part;
-        if let Some(names) = fields(&base, outputs).into_iter().next() {
+        let mut parts = fields(&base, outputs).into_iter();
+        if let Some(names) = parts.next() {
             part.names.set_list("fields", names);
         }
+        let more_fields: Vec<Vec<String>> = if is_named(&base, "fields") { parts.collect() } else { Vec::new() };
         let mut windows = VecDeque::from([Window::default()]);
         if let Some(cursor) = base.cursor.as_mut().filter(|cursor| !cursor.created_only) {
             if let Some(zone) = &cursor.zone {
@@ -111,22 +118,20 @@ impl<'a> Walk<'a> {
             windows = windows_of(&base, &cursor, part.from.max(start_of(api, &cursor)?));
         }
         let window = windows.pop_front().unwrap_or_default();
-        Ok(Walk { api, base, outputs, part, windows, window, pager: None, count: 0 })
+        Ok(Walk { api, base, outputs, part, windows, window, pager: None, count: 0, last_key: None, more_fields })
     }
 
     /// Goes on at a saved place. False when what was saved cannot be used.
     pub fn resume(&mut self, position: &Value) -> Result<bool, SyncError> {
         let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
-        if let Some(lower) = instant("window") {
-            while self.window.upper.is_some_and(|upper| upper <= lower) {
-                let Some(next) = self.windows.pop_front() else { break };
-                self.window = next;
-            }
-            self.window.lower = Some(lower);
+        if let (Some(lower), Some(cursor)) = (instant("window"), &self.base.cursor) {
+            self.windows = windows_of(&self.base, cursor, Some(lower));
+            self.window = self.windows.pop_front().unwrap_or_default();
         }
         let first = self.request(None)?;
         let Some(saved) = position.get("page").and_then(|page| request_at(page, &first)) else { return Ok(false) };
         self.count = position.get("count").and_then(Value::as_u64).unwrap_or(0);
+        self.last_key = position.get("last_key").and_then(Value::as_str).map(str::to_string);
         self.pager = Some(Pager::new(self.shape(), first).starting_at(saved));
         Ok(true)
     }
@@ -147,6 +152,9 @@ impl<'a> Walk<'a> {
         let mut position = vec![("page", page)];
         if self.base.ceiling.is_some() {
             position.push(("count", self.count.into()));
+        }
+        if let Some(key) = self.last_key.as_ref().filter(|_| !self.more_fields.is_empty()) {
+            position.push(("last_key", key.as_str().into()));
         }
         if let Some(lower) = self.window.lower.filter(|_| self.is_windowed()) {
             position.push(("window", to_iso_ms(lower).into()));
@@ -169,12 +177,20 @@ impl<'a> Walk<'a> {
                 self.pager = Some(self.begin().await?);
             }
             let Some(pager) = &mut self.pager else { return Ok(None) };
+            let asked = pager.next().cloned();
             let Some(page) = pager.next_page(self.api).await? else {
                 let Some(next) = self.windows.pop_front() else { return Ok(None) };
                 self.window = next;
                 self.count = 0;
+                self.last_key = None;
                 self.pager = None;
                 continue;
+            };
+            let page = match asked {
+                Some(asked) if !self.more_fields.is_empty() && page.records().len() > 0 => {
+                    self.with_more_fields(page, &asked).await?
+                }
+                _ => page,
             };
             self.count += page.count as u64;
             self.go_on_above_the_ceiling(&page)?;
@@ -184,10 +200,53 @@ impl<'a> Walk<'a> {
                 self.windows.pop_front();
                 self.window = next;
                 self.count = 0;
+                self.last_key = None;
                 self.pager = Some(Pager::new(self.shape(), self.request(None)?));
             }
             return Ok(Some(page));
         }
+    }
+
+    /// The page with the fields that did not fit into its own request.
+    async fn with_more_fields(&self, page: ListPage, asked: &Request) -> Result<ListPage, SyncError> {
+        let under = self.base.select.as_ref().map(|select| select.under.as_str()).filter(|under| !under.is_empty());
+        let under = under.map(crate::manifest::field_path).unwrap_or_default();
+        let mut records: Vec<(String, String)> =
+            page.records().filter_map(|raw| Some((key_text(&self.base, raw)?, raw.to_string()))).collect();
+        for names in &self.more_fields {
+            let request = self.at_the_same_place(asked, names)?;
+            let one_page = Shape { pages: Pages::None, ..self.shape() };
+            let other = fetch(self.api, request, &one_page).await?;
+            let parts: HashMap<String, &str> =
+                other.records().filter_map(|raw| Some((key_text(&self.base, raw)?, raw))).collect();
+            records = records
+                .into_iter()
+                .filter_map(|(key, raw)| join(&raw, parts.get(&key)?, &under).map(|both| (key, both)))
+                .collect();
+        }
+        let records: Vec<String> = records.into_iter().map(|(_, raw)| raw).collect();
+        Ok(page.with_records(&records))
+    }
+
+    /// The request of a page, for other fields.
+    fn at_the_same_place(&self, asked: &Request, names: &[String]) -> Result<Request, SyncError> {
+        let mut other = self.part.names.clone();
+        other.set_list("fields", names.to_vec());
+        let request = self.request_with_names(other, self.last_key.clone())?;
+        let place = match &self.base.pages {
+            Some(
+                Pages::Token { param, .. }
+                | Pages::LastId { param, .. }
+                | Pages::Offset { param, .. }
+                | Pages::PageNumber { param, .. },
+            ) => param,
+            Some(Pages::None) | None => return Ok(request),
+            Some(_) => return Err(SyncError::internal("pages by address cannot be asked for other fields")),
+        };
+        Ok(match text_of_place(asked, place) {
+            Some((text, is_number)) => with_token(&request, place, &text, is_number),
+            None => request,
+        })
     }
 
     /// Begins another query where this one has given all that the app gives.
@@ -214,6 +273,7 @@ impl<'a> Walk<'a> {
             }
         };
         self.count = 0;
+        self.last_key = key.clone();
         self.pager = Some(Pager::new(self.shape(), self.request(key)?));
         Ok(())
     }
@@ -228,7 +288,10 @@ impl<'a> Walk<'a> {
 
     /// The first page of the query for the present window.
     fn request(&self, last_key: Option<String>) -> Result<Request, SyncError> {
-        let mut names = self.part.names.clone();
+        self.request_with_names(self.part.names.clone(), last_key)
+    }
+
+    fn request_with_names(&self, mut names: Names, last_key: Option<String>) -> Result<Request, SyncError> {
         let window = self.window;
         let cursor = self.base.cursor.as_ref().filter(|cursor| !cursor.created_only);
         if let Some(cursor) = cursor {

@@ -4,7 +4,7 @@
 
 use crate::manifest::naming::snake_case;
 use crate::manifest::{
-    Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Protocol, RateGroup, Setting, Source,
+    template, texts_of, Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Protocol, RateGroup, Setting, Source,
 };
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -73,6 +73,11 @@ fn connect(source: &Source, page: &mut String) {
         source.settings.iter().filter(|s| s.required).map(|s| format!(", {} '..'", s.name)).collect();
     let first: Vec<&str> = match &source.auth {
         Auth::Oauth2 { grants, .. } => grants.iter().take(1).flat_map(|g| &g.needs).map(String::as_str).collect(),
+        Auth::OneOf { options, credentials } => {
+            // Those of the first way in; the others are in the table below.
+            let first = |name: &str| options.first().is_some_and(|option| uses(option, name));
+            credentials.iter().map(|credential| credential.name.as_str()).filter(|name| first(name)).collect()
+        }
         other => other.credentials().iter().map(|credential| credential.name.as_str()).collect(),
     };
     let secrets: Vec<String> = first.iter().map(|name| format!("{name} '..'")).collect();
@@ -104,6 +109,19 @@ fn connect(source: &Source, page: &mut String) {
         for setting in &source.settings {
             add(page, format_args!("| `{}` | {} | {} |", setting.name, default_of(setting), cell(&setting.help)));
         }
+    }
+}
+
+/// Whether a way to prove who we are needs a credential.
+fn uses(auth: &Auth, name: &str) -> bool {
+    let in_text = |text: &str| template::names(text).any(|known| known == name);
+    match auth {
+        Auth::None { .. } => false,
+        Auth::Bearer { secret, .. } => secret == name,
+        Auth::Basic { user, password, .. } => in_text(user) || in_text(password),
+        Auth::Header { value, .. } | Auth::Query { value, .. } => in_text(value),
+        Auth::Oauth2 { grants, .. } => grants.first().is_some_and(|grant| grant.needs.iter().any(|need| need == name)),
+        Auth::OneOf { options, .. } => options.iter().any(|option| uses(option, name)),
     }
 }
 
@@ -146,7 +164,22 @@ fn overview(source: &Source, page: &mut String) {
 /// The collection whose listing a collection is read from: its parent, or itself.
 fn listing<'s>(source: &'s Source, collection: &'s Collection) -> &'s Collection {
     let parent = collection.parent.as_ref().and_then(|parent| parent.collections.first());
-    parent.and_then(|name| source.collection(name)).unwrap_or(collection)
+    parent.and_then(|name| source.listed(name)).unwrap_or(collection)
+}
+
+/// Whether only a complete listing tells what is gone, so that each run is one.
+fn is_read_in_full(collection: &Collection) -> bool {
+    matches!(collection.deletes, Deletes::Absent)
+}
+
+/// Whether the app can be asked for what changed since a time.
+fn is_asked_since(collection: &Collection) -> bool {
+    let own = collection.params.values().flat_map(|param| param.templates());
+    let texts = own.chain(collection.json.iter().flat_map(texts_of));
+    let mut names = texts.flat_map(|text| template::names(text));
+    collection.incremental.is_some()
+        || collection.cursor.as_ref().is_some_and(|cursor| cursor.param.is_some())
+        || names.any(|name| name == "cursor")
 }
 
 fn changes(source: &Source, collection: &Collection) -> String {
@@ -157,6 +190,18 @@ fn changes(source: &Source, collection: &Collection) -> String {
     match (cursor, &collection.lookback) {
         (Some(cursor), Some(window)) => {
             format!("`{}`, and the last {} again", cursor.field, duration(window.seconds))
+        }
+        _ if is_read_in_full(collection) => "read in full".to_string(),
+        (Some(cursor), None)
+            if source.protocol == Protocol::Rest
+                && !cursor.created_only
+                && !is_asked_since(listing(source, collection)) =>
+        {
+            match (cursor.client_side, cursor.order.is_some()) {
+                (_, true) => format!("`{}`, newest first until what is known", cursor.field),
+                (true, false) => format!("all pages, by `{}` on our side", cursor.field),
+                (false, false) => "read in full".to_string(),
+            }
         }
         (Some(cursor), None) if !cursor.created_only => {
             let overlap = match cursor.overlap_seconds {
@@ -200,7 +245,12 @@ fn quiet_cost(source: &Source, collection: &Collection) -> String {
             "nothing; the window's pages every {}",
             duration(window.at_least_every_seconds).trim_start_matches("1 ")
         ),
-        (None, Some(cursor)) if !cursor.created_only => "1 call".to_string(),
+        (None, _) if is_read_in_full(collection) && !single => "all pages".to_string(),
+        (None, Some(cursor)) if !cursor.created_only && cursor.order.is_some() => "1 call".to_string(),
+        (None, Some(cursor)) if !cursor.created_only && is_asked_since(listing(source, collection)) => {
+            "1 call".to_string()
+        }
+        (None, Some(cursor)) if !cursor.created_only && source.protocol == Protocol::Salesforce => "1 call".to_string(),
         (None, _) if single => "1 call".to_string(),
         (None, _) if source.protocol == Protocol::Salesforce => "1 call, or all pages".to_string(),
         (None, _) => "all pages".to_string(),
