@@ -20,6 +20,8 @@ const LOCK_TRIES: u32 = 200;
 const LOCK_TRIES_AT_ONCE: u32 = 20;
 /// Between two looks whether a request of another process has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// As late as a timer of the runtime may be: so much is in the margin.
+const ON_TIME: Duration = Duration::from_millis(2);
 /// The app's quiet may pass the owner's patience by this.
 const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
 
@@ -215,9 +217,9 @@ impl Lane {
         self.update(|state, _, now_ns| self.allowance.quiet_ns(state, now_ns) > 0).await.0
     }
 
-    /// The app asked for quiet.
-    pub async fn hush(&self, wait: Duration) {
-        self.update(|state, _, now_ns| self.allowance.hush(state, now_ns, wait)).await;
+    /// The app refused a call, and wants quiet for so long.
+    pub async fn refused(&self, wait: Duration) {
+        self.update(|state, _, now_ns| self.allowance.refused(state, now_ns, wait)).await;
     }
 
     /// The app said what is left.
@@ -251,9 +253,14 @@ impl Promise<'_> {
         self.start.saturating_duration_since(Instant::now())
     }
 
-    /// Whether the start has passed by so much that the call would come too close to those after it.
-    pub fn is_late(&self) -> bool {
-        self.start.elapsed() > self.lane.allowance.tolerance()
+    /// Whether the call may start now: not if it would come too close to those after it.
+    pub async fn is_in_time(&self) -> bool {
+        let late = self.start.elapsed();
+        let Some(reserved) = self.reserved.filter(|_| late > ON_TIME) else { return true };
+        let may = |state: &mut State, starts: &mut dyn Starts, now_ns: u64| {
+            self.lane.allowance.may_come_late(state, starts, &reserved, now_ns)
+        };
+        late <= self.lane.allowance.tolerance() && self.lane.update(may).await.0
     }
 
     /// The call starts.

@@ -100,7 +100,11 @@ impl Limiter {
                 Some(turn) => turn,
                 None => self.room(path).await,
             };
-            if missed == MISSES || !promises.iter().any(Promise::is_late) {
+            let mut in_time = true;
+            for promise in &promises {
+                in_time &= promise.is_in_time().await;
+            }
+            if in_time || missed == MISSES {
                 promises.into_iter().for_each(Promise::keep);
                 return Ok(turn);
             }
@@ -142,10 +146,10 @@ impl Limiter {
         Turn { _at_once: at_once, _seat: seat }
     }
 
-    /// The app asked for quiet: no call that takes from the same allowances starts before `wait` is over.
+    /// The app refused a call: none that takes from the same allowances starts before `wait` is over.
     pub async fn be_quiet(&self, path: &str, wait: Duration) {
         for lane in self.lanes(path) {
-            lane.hush(wait).await;
+            lane.refused(wait).await;
         }
     }
 

@@ -30,6 +30,14 @@ const BURST_MOST: u64 = 50;
 const MARGIN_PART: u64 = 64;
 const MARGIN_MOST_NS: u64 = NS / 2;
 
+/// After a refusal (429) they are held longer by this part, for so long: the way to this app is less even than most.
+const CAREFUL_PART: u64 = 20;
+const CAREFUL_NS: u64 = 600 * NS;
+
+/// A start that was missed by more than this part of a window is given up for another. What is missed by less only
+/// moves the start a window later.
+const LATE_PART: u64 = 8;
+
 /// Without a documented allowance nobody knows whether 1,000 calls left are many; so few are not.
 const FEW_LEFT: u64 = 20;
 /// Without a time of renewal, an allowance that is spent rests for so many even steps.
@@ -42,6 +50,8 @@ pub struct Allowance {
     /// The app's window and the margin.
     window_ns: u64,
     margin_ns: u64,
+    /// What it is longer after a refusal.
+    careful_ns: u64,
     /// The even step between two calls.
     step_ns: u64,
     /// How far behind the even pace the next call may be: what may come at once, in time.
@@ -70,6 +80,8 @@ pub struct State {
     /// Until then calls come `spread_step_ns` apart, because the app told how few are left.
     pub spread_until_ns: u64,
     pub spread_step_ns: u64,
+    /// Until then we keep more distance, because the app refused a call.
+    pub careful_until_ns: u64,
 }
 
 /// Where the times of past starts are kept.
@@ -120,6 +132,7 @@ impl Allowance {
             calls,
             window_ns,
             margin_ns,
+            careful_ns: (app_window_ns / CAREFUL_PART).min(4 * MARGIN_MOST_NS).saturating_sub(margin_ns),
             step_ns,
             credit_ns: burst * step_ns,
             instalment_ns: step_ns * burst / calls.saturating_sub(burst).max(1),
@@ -128,9 +141,9 @@ impl Allowance {
         }
     }
 
-    /// How late a call may start without coming too close to those that follow.
+    /// How late a call may start at all.
     pub fn tolerance(&self) -> Duration {
-        Duration::from_nanos(if self.calls == 0 { u64::MAX } else { self.margin_ns })
+        Duration::from_nanos(if self.calls == 0 { u64::MAX } else { self.window_ns / LATE_PART })
     }
 
     /// How long a state counts after its last use.
@@ -177,7 +190,23 @@ impl Allowance {
         if start_ns > now_ns.saturating_add(NONSENSE_NS) {
             return 0;
         }
-        start_ns.saturating_add(self.window_ns)
+        let careful_ns = if state.careful_until_ns > now_ns { self.careful_ns } else { 0 };
+        start_ns.saturating_add(self.window_ns + careful_ns)
+    }
+
+    /// The promised call would start only now. The one an allowance later will keep its distance from that. Where that
+    /// one is promised already, no more than the margin can be made up for: false, and the call needs another start.
+    pub fn may_come_late(&self, state: &State, starts: &mut dyn Starts, reserved: &Reserved, now_ns: u64) -> bool {
+        if !reserved.has_taken() || self.calls == 0 {
+            return true;
+        }
+        if state.count.wrapping_sub(reserved.before.count) > self.calls {
+            return now_ns.saturating_sub(reserved.start_ns) <= self.margin_ns;
+        }
+        if reserved.before.count.is_multiple_of(self.noted_every) {
+            starts.note(self.place(reserved.before.count), now_ns);
+        }
+        true
     }
 
     fn place(&self, count: u64) -> usize {
@@ -204,6 +233,12 @@ impl Allowance {
         forget_nonsense(state, now_ns);
         let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).min(NONSENSE_NS);
         state.quiet_until_ns = state.quiet_until_ns.max(now_ns.saturating_add(wait_ns));
+    }
+
+    /// The app refused a call: quiet, and more distance for a while.
+    pub fn refused(&self, state: &mut State, now_ns: u64, wait: Duration) {
+        self.hush(state, now_ns, wait);
+        state.careful_until_ns = now_ns.saturating_add(CAREFUL_NS);
     }
 
     /// The app says how many calls are left, and perhaps in what time there are more. They are spread over that time, if
@@ -240,7 +275,7 @@ impl Allowance {
 /// Starts anew where the state cannot be of this clock.
 fn forget_nonsense(state: &mut State, now_ns: u64) {
     let most = now_ns.saturating_add(NONSENSE_NS);
-    let times = [state.last_ns, state.due_ns, state.quiet_until_ns, state.spread_until_ns];
+    let times = [state.last_ns, state.due_ns, state.quiet_until_ns, state.spread_until_ns, state.careful_until_ns];
     if times.iter().any(|time| *time > most) || state.owed_ns > NONSENSE_NS || state.spread_step_ns > NONSENSE_NS {
         *state = State::default();
     }

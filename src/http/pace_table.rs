@@ -281,6 +281,7 @@ impl Slot {
             quiet_until_ns: next(),
             spread_until_ns: next(),
             spread_step_ns: next(),
+            careful_until_ns: next(),
         };
         Slot { key, expires_ns, state }
     }
@@ -297,6 +298,7 @@ impl Slot {
             state.quiet_until_ns,
             state.spread_until_ns,
             state.spread_step_ns,
+            state.careful_until_ns,
         ];
         let mut bytes = [0; SLOT_BYTES];
         for (place, word) in bytes.chunks_exact_mut(WORD).zip(words) {

@@ -169,6 +169,44 @@ fn nothing_starts_while_the_app_wants_quiet() {
 }
 
 #[test]
+fn a_late_start_and_a_refusal_are_kept_away_from() {
+    for (calls, per_seconds) in DOCUMENTED.into_iter().filter(|(calls, _)| *calls <= 500) {
+        let mut used = Used::new(calls, per_seconds);
+        let after_burst = START + 3 * used.app_window_ns;
+        used.saturate(START, 3 * u64::from(per_seconds));
+        // Every call comes late, by up to a tolerance.
+        let tolerance = u64::try_from(used.allowance.tolerance().as_nanos()).unwrap();
+        let (mut now, mut actual) = (after_burst, Vec::new());
+        for number in 0..u64::from(calls) * 4 {
+            let reserved = used.reserve(now);
+            let late = reserved.start_ns + number * 7_919 % (tolerance / 2);
+            assert!(used.allowance.may_come_late(&used.state, &mut used.noted, &reserved, late));
+            actual.push(late);
+            now = reserved.start_ns;
+        }
+        actual.sort_unstable();
+        used.starts = actual;
+        used.assert_every_window_is_within_the_allowance();
+        used.starts.clear();
+        // Once the start that depends on it is promised, only the margin is left.
+        let (early, later) = (used.reserve(now), used.allowance.margin_ns + 1);
+        (0..calls).for_each(|_| _ = used.reserve(now));
+        for (late, want) in [(later - 1, true), (later, false)] {
+            let now = early.start_ns + late;
+            assert_eq!(used.allowance.may_come_late(&used.state, &mut used.noted, &early, now), want);
+        }
+        // After a refusal the distance is longer for a while.
+        used.starts.clear();
+        let begin = used.reserve(now + 4 * used.app_window_ns).start_ns;
+        used.allowance.refused(&mut used.state, begin, Duration::ZERO);
+        let careful = used.saturate(begin, 6 * u64::from(per_seconds)) as f64;
+        let allowed = f64::from(calls) * 6.0;
+        assert!(careful <= 0.98 * allowed + 1.0 || per_seconds > 60, "{calls} in {per_seconds} s: {careful}");
+        assert!(careful >= (0.94 * allowed).floor(), "{calls} in {per_seconds} s: {careful}");
+    }
+}
+
+#[test]
 fn what_is_left_is_spread_until_there_is_more() {
     let secs = Duration::from_secs;
     let patience = secs(60);
@@ -231,6 +269,7 @@ fn a_state_that_cannot_be_is_forgotten() {
             State { quiet_until_ns: far, ..State::default() },
             State { spread_until_ns: far, spread_step_ns: 5, ..State::default() },
             State { owed_ns: u64::MAX, ..State::default() },
+            State { careful_until_ns: far, ..State::default() },
             State { count: u64::MAX - 1, ..State::default() },
         ] {
             used.state = state;
