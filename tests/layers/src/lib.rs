@@ -13,6 +13,9 @@ pub mod manifest;
 #[path = "../../../src/secret.rs"]
 pub mod secret;
 
+pub mod quiet_runs;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod source_format;
 pub mod source_pages;

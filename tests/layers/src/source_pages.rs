@@ -4,8 +4,9 @@
 
 use crate::manifest::naming::snake_case;
 use crate::manifest::{
-    template, texts_of, Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Protocol, RateGroup, Setting, Source,
+    Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Parent, Protocol, RateGroup, Setting, Source,
 };
+use crate::quiet_runs;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ pub fn page(source: &Source) -> String {
     }
     connect(source, &mut page);
     overview(source, &mut page);
+    page.push_str(&quiet_runs::section(source));
     if !source.notes.is_empty() {
         page.push_str("\n## Good to know\n\n");
         source.notes.iter().for_each(|note| add(&mut page, format_args!("- {note}")));
@@ -161,25 +163,21 @@ fn overview(source: &Source, page: &mut String) {
     }
 }
 
-/// The collection whose listing a collection is read from: its parent, or itself.
+/// The collection whose listing tells of a collection's changes: the parent that holds its records, or itself.
 fn listing<'s>(source: &'s Source, collection: &'s Collection) -> &'s Collection {
-    let parent = collection.parent.as_ref().and_then(|parent| parent.collections.first());
+    let holds = |parent: &&Parent| parent.explode.is_some() || parent.changed_only;
+    let parent = collection.parent.as_ref().filter(holds).and_then(|parent| parent.collections.first());
     parent.and_then(|name| source.listed(name)).unwrap_or(collection)
 }
 
-/// Whether only a complete listing tells what is gone, so that each run is one.
-fn is_read_in_full(collection: &Collection) -> bool {
-    matches!(collection.deletes, Deletes::Absent)
-}
-
-/// Whether the app can be asked for what changed since a time.
-fn is_asked_since(collection: &Collection) -> bool {
-    let own = collection.params.values().flat_map(|param| param.templates());
-    let texts = own.chain(collection.json.iter().flat_map(texts_of));
-    let mut names = texts.flat_map(|text| template::names(text));
-    collection.incremental.is_some()
-        || collection.cursor.as_ref().is_some_and(|cursor| cursor.param.is_some())
-        || names.any(|name| name == "cursor")
+/// Whether only what changed is asked for.
+fn is_asked_since(source: &Source, collection: &Collection) -> bool {
+    let listing = listing(source, collection);
+    let by_protocol = source.protocol != Protocol::Rest && listing.cursor.as_ref().is_some_and(|c| !c.created_only);
+    let below = collection.parent.as_ref().is_some_and(|parent| parent.path.is_some());
+    by_protocol
+        || quiet_runs::is_bounded(listing)
+        || (below && listing.cursor.as_ref().is_some_and(|c| c.param.is_some()))
 }
 
 fn changes(source: &Source, collection: &Collection) -> String {
@@ -191,19 +189,7 @@ fn changes(source: &Source, collection: &Collection) -> String {
         (Some(cursor), Some(window)) => {
             format!("`{}`, and the last {} again", cursor.field, duration(window.seconds))
         }
-        _ if is_read_in_full(collection) => "read in full".to_string(),
-        (Some(cursor), None)
-            if source.protocol == Protocol::Rest
-                && !cursor.created_only
-                && !is_asked_since(listing(source, collection)) =>
-        {
-            match (cursor.client_side, cursor.order.is_some()) {
-                (_, true) => format!("`{}`, newest first until what is known", cursor.field),
-                (true, false) => format!("all pages, by `{}` on our side", cursor.field),
-                (false, false) => "read in full".to_string(),
-            }
-        }
-        (Some(cursor), None) if !cursor.created_only => {
+        (Some(cursor), None) if is_asked_since(source, collection) => {
             let overlap = match cursor.overlap_seconds {
                 0 => String::new(),
                 seconds => format!(", from {} before", duration(seconds)),
@@ -240,17 +226,16 @@ fn quiet_cost(source: &Source, collection: &Collection) -> String {
     }
     let cursor = listing(source, collection).cursor.as_ref();
     let single = matches!(collection.pages, Some(Pages::None));
+    if let Some(parent) = collection.parent.as_ref().filter(|parent| parent.path.is_some()) {
+        let which = if parent.changed_only { "parent that is new" } else { "parent" };
+        return format!("the parents' listing, and 1 call for each {which}");
+    }
     match (&collection.lookback, cursor) {
         (Some(window), _) => format!(
             "nothing; the window's pages every {}",
             duration(window.at_least_every_seconds).trim_start_matches("1 ")
         ),
-        (None, _) if is_read_in_full(collection) && !single => "all pages".to_string(),
-        (None, Some(cursor)) if !cursor.created_only && cursor.order.is_some() => "1 call".to_string(),
-        (None, Some(cursor)) if !cursor.created_only && is_asked_since(listing(source, collection)) => {
-            "1 call".to_string()
-        }
-        (None, Some(cursor)) if !cursor.created_only && source.protocol == Protocol::Salesforce => "1 call".to_string(),
+        (None, Some(_)) if is_asked_since(source, collection) => "1 call".to_string(),
         (None, _) if single => "1 call".to_string(),
         (None, _) if source.protocol == Protocol::Salesforce => "1 call, or all pages".to_string(),
         (None, _) => "all pages".to_string(),

@@ -1,0 +1,111 @@
+//! Works out what a run costs that finds nothing new: the calls that a source file makes necessary, listing by listing.
+//!
+//! The pages of the sources show it, and the tests that read the simulator count it.
+
+use crate::manifest::{template, Collection, Pages, Protocol, Source};
+
+/// One listing that a quiet run asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuietCalls {
+    /// Its address, below the app's.
+    pub path: String,
+    /// The collections it fills.
+    pub fills: Vec<String>,
+    /// The least that is asked: its first page.
+    pub calls: u64,
+    /// What comes on top, in words; empty for nothing.
+    pub more: String,
+}
+
+/// The listings of a run over all collections in which nothing is new.
+pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
+    let mut all: Vec<QuietCalls> = Vec::new();
+    if source.protocol != Protocol::Rest {
+        return all;
+    }
+    for collection in source.collections.iter().filter(|c| c.unsupported.is_none()) {
+        for asked in listings(source, collection) {
+            match all.iter_mut().find(|known| known.path == asked.path && known.more == asked.more) {
+                Some(known) => known.fills.extend(asked.fills),
+                None => all.push(asked),
+            }
+        }
+    }
+    all
+}
+
+fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
+    let fills = vec![collection.name.clone()];
+    if let (Some(feed), Some(_)) = (&source.feed, &collection.feed) {
+        return vec![QuietCalls { path: feed.path.clone(), fills, calls: 1, more: String::new() }];
+    }
+    let parent = collection.parent.as_ref();
+    let bases: Vec<&Collection> = match parent {
+        Some(parent) => parent.collections.iter().filter_map(|name| source.listed(name)).collect(),
+        None => vec![collection],
+    };
+    let asked = bases.into_iter().filter_map(|base| {
+        let own = base.path.as_ref()?;
+        let changes = base.incremental.as_ref().map(|list| &list.path);
+        let path = changes.unwrap_or(own).clone();
+        let Some(below) = parent.and_then(|parent| parent.path.as_ref()) else {
+            let calls = u64::from(collection.lookback.is_none());
+            return Some(QuietCalls { path, fills: fills.clone(), calls, more: more(base, collection) });
+        };
+        let which = if parent.is_some_and(|parent| parent.changed_only) { "of these that is new" } else { "of these" };
+        let more = format!("1 to `{below}` for each {which}");
+        Some(QuietCalls { path, fills: fills.clone(), calls: 1, more })
+    });
+    asked.collect()
+}
+
+/// What comes on top of a listing's first page although nothing is new.
+fn more(base: &Collection, collection: &Collection) -> String {
+    if collection.lookback.is_some() {
+        return "its window's pages, when they are due".to_string();
+    }
+    if is_bounded(base) || matches!(base.pages, None | Some(Pages::None)) {
+        return String::new();
+    }
+    match base.pages.as_ref().and_then(|pages| pages.size().1) {
+        Some(size) => format!("1 for each further {size} records"),
+        None => "1 for each further page".to_string(),
+    }
+}
+
+/// Whether a listing is asked for what is new only, or stops where that ends.
+pub fn is_bounded(base: &Collection) -> bool {
+    let in_templates = || {
+        let texts = base.params.values().flat_map(|param| param.templates());
+        texts.flat_map(template::names).any(|name| name == "cursor")
+    };
+    let asks = |base: &Collection| {
+        let cursor = base.cursor.as_ref().filter(|cursor| !cursor.created_only);
+        cursor.is_some_and(|cursor| cursor.param.is_some() || cursor.order.is_some() || in_templates())
+    };
+    base.incremental.is_some() || asks(base)
+}
+
+/// The section of a source's page.
+pub fn section(source: &Source) -> String {
+    let all = quiet_calls(source);
+    let mut text = String::new();
+    if all.is_empty() {
+        return text;
+    }
+    text.push_str("\n## Calls of a quiet run\n\n");
+    text.push_str(
+        "A run over all collections that finds nothing new makes these calls. A run over some makes only theirs.\n\n",
+    );
+    text.push_str("| listing | for | calls | and |\n| --- | --- | --- | --- |\n");
+    for listing in &all {
+        let fills = match listing.fills.len() {
+            1..=8 => listing.fills.join(", "),
+            many => format!("{many} collections"),
+        };
+        text.push_str(&format!("| `{}` | {fills} | {} | {} |\n", listing.path, listing.calls, listing.more));
+    }
+    let least: u64 = all.iter().map(|listing| listing.calls).sum();
+    text.push_str(&format!("| all | | {least} | |\n"));
+    text
+}

@@ -1,0 +1,34 @@
+//! Reads apps that the simulator plays, over real connections, into tables as a writer would leave them.
+//!
+//! A test starts a simulator of its own on free ports, which ends with it. What a table should hold is asked of the
+//! simulator's ledger, which shares no code with the reader.
+
+mod mailchimp;
+mod program;
+mod rows;
+mod zendesk;
+
+pub use program::Simulator;
+pub use rows::Reader;
+
+use crate::quiet_runs::quiet_calls;
+use serde_json::Value;
+
+/// Runs a quiet refresh of everything and compares its calls with what the source's page says. `below` says how often the
+/// listings below parents are asked, by the path with its names.
+async fn quiet_run_costs_what_the_page_says(simulator: &Simulator, reader: &mut Reader, below: &[(&str, u64)]) {
+    let names: Vec<String> = reader.collection_names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    simulator.forget_requests(reader.app()).await;
+    reader.refresh_well(&names).await;
+    let documented = quiet_calls(&reader.source);
+    let mut want: u64 = documented.iter().map(|listing| listing.calls).sum();
+    for (path, times) in below {
+        let is_told = documented.iter().any(|listing| listing.more.contains(&format!("`{path}`")));
+        assert!(is_told, "the page does not tell of {path}: {documented:?}");
+        want += times;
+    }
+    let paths: Vec<Value> =
+        simulator.requests(reader.app()).await.iter().map(|request| request["path"].clone()).collect();
+    assert_eq!(paths.len() as u64, want, "{paths:?}");
+}

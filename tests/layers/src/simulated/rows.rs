@@ -1,0 +1,297 @@
+//! Refreshes collections into tables in memory, by the rules of the writer: newer versions win, what a complete reading
+//! lacks is gone.
+
+use super::Simulator;
+use crate::error::SyncError;
+use crate::extract::batch::{Batch, Cell};
+use crate::extract::group::group;
+use crate::extract::sink::{Channel, Event, Sink};
+use crate::extract::{rest, Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
+use crate::http::testing::{policy, Tokens};
+use crate::http::{Account, ApiClient, ClientPool, Stats};
+use crate::manifest::{Column, Deletes, Format, Shape, Source};
+use crate::secret::Secret;
+use serde_json::{json, Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One row as it is stored. Instants are microseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub cells: Vec<Value>,
+    pub version: Option<i64>,
+    pub is_deleted: bool,
+}
+
+/// A local table: rows by their key, its parts joined by ":".
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub rows: BTreeMap<String, Row>,
+    seen: BTreeSet<String>,
+}
+
+impl Table {
+    /// Keys of rows that are there, or of those marked as deleted.
+    pub fn keys(&self, deleted: bool) -> BTreeSet<String> {
+        self.rows.iter().filter(|(_, row)| row.is_deleted == deleted).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// A server of one app, with its tables and checkpoints.
+pub struct Reader {
+    pub source: Source,
+    pub tables: BTreeMap<String, Table>,
+    checkpoints: BTreeMap<String, Value>,
+    options: BTreeMap<String, String>,
+    credentials: BTreeMap<String, Secret>,
+}
+
+fn target(type_name: &str) -> Target {
+    match type_name {
+        "bigint" => Target::Int8,
+        "integer" => Target::Int4,
+        "numeric" => Target::Numeric,
+        "double precision" => Target::Float8,
+        "boolean" => Target::Bool,
+        "timestamptz" => Target::Timestamptz,
+        "date" => Target::Date,
+        "jsonb" => Target::Json,
+        _ => Target::Text,
+    }
+}
+
+fn value_of(batch: &Batch, cell: &Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Bool(yes) => json!(yes),
+        Cell::Int(number) => json!(number),
+        Cell::Float(number) => json!(number),
+        Cell::Timestamp(micros) => json!(micros),
+        Cell::Date(days) => json!(days),
+        Cell::Text(_) => json!(batch.text(cell)),
+        Cell::Number(_) | Cell::Json(_) => serde_json::from_str(&batch.text(cell)).unwrap(),
+        Cell::Binary(_) => panic!("values are not laid out here"),
+    }
+}
+
+impl Reader {
+    /// A server of `app` at the simulator, without the documented pace: the tests have no minute to spare.
+    pub fn new(simulator: &Simulator, app: &str, options: &[(&str, &str)], credentials: &[(&str, &str)]) -> Reader {
+        let source = crate::manifest::load::source(app).unwrap_or_else(|| panic!("sources/{app}.json is wrong"));
+        let mut source = Source::clone(&source);
+        source.rate = None;
+        let address = simulator.address(app);
+        let options = options.iter().copied().chain([("base_url", address.as_str())]);
+        Reader {
+            source,
+            tables: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
+        }
+    }
+
+    pub fn app(&self) -> &str {
+        &self.source.source
+    }
+
+    /// Everything that the app serves.
+    pub fn collection_names(&self) -> Vec<String> {
+        self.source.collections.iter().filter(|c| c.unsupported.is_none()).map(|c| c.name.clone()).collect()
+    }
+
+    pub fn account(&self) -> Account {
+        Account {
+            server: "simulated".into(),
+            source: Arc::new(self.source.clone()),
+            options: self.options.clone(),
+            credentials: self.credentials.clone(),
+            policy: policy(),
+            token: None,
+        }
+    }
+
+    pub fn client(&self) -> ApiClient {
+        ApiClient::new(self.account(), Arc::new(Stats::default()), Arc::new(Tokens::default()), &ClientPool::new())
+            .unwrap()
+    }
+
+    fn output(&self, name: &str) -> Output {
+        let collection = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).clone();
+        let column = |column: &Column| OutColumn {
+            name: column.name.clone(),
+            path: column.path(),
+            target: target(&column.type_name),
+            format: column.format,
+        };
+        let place = |name: &String| collection.columns.iter().position(|column| column.name == *name).unwrap();
+        Output {
+            columns: collection.columns.iter().map(column).collect(),
+            key: collection.primary_key.iter().map(place).collect(),
+            keep_extra: true,
+            checkpoint: self.checkpoints.get(name).cloned(),
+            binary: None,
+            described: None,
+            collection: Arc::new(collection),
+        }
+    }
+
+    /// Refreshes these collections; gives what went wrong with each.
+    pub async fn refresh(&mut self, names: &[&str]) -> BTreeMap<String, SyncError> {
+        let outputs = names.iter().map(|name| (self.output(name), None)).collect();
+        let mut failed = BTreeMap::new();
+        for (_, request) in group(&self.source.clone(), outputs) {
+            let names: Vec<String> = request.outputs.iter().map(|output| output.collection.name.clone()).collect();
+            if let Err(errors) = self.read(request).await {
+                failed.extend(names.into_iter().filter_map(|name| Some((name.clone(), errors.get(&name)?.clone()))));
+            }
+        }
+        failed
+    }
+
+    /// Refreshes these collections, all of which must go well.
+    pub async fn refresh_well(&mut self, names: &[&str]) {
+        let failed = self.refresh(names).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+
+    /// Reads everything for its keys, and marks what is not among them.
+    pub async fn reconcile(&mut self, names: &[&str]) {
+        for name in names {
+            let output = Output { checkpoint: None, ..self.output(name) };
+            self.read(ReadRequest { outputs: vec![output], mode: Mode::Keys }).await.unwrap();
+        }
+    }
+
+    async fn read(&mut self, request: ReadRequest) -> Result<(), BTreeMap<String, SyncError>> {
+        let (outputs, mode) = (request.outputs.clone(), request.mode.clone());
+        let names: Vec<String> = outputs.iter().map(|output| output.collection.name.clone()).collect();
+        let channel = Channel::new(1 << 30, Box::new(|| {}));
+        let ended = rest::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
+        let end: ReadEnd = ended
+            .map_err(|error| names.iter().map(|name| (name.clone(), error.clone())).collect::<BTreeMap<_, _>>())?;
+        names.iter().for_each(|name| self.tables.entry(name.clone()).or_default().seen.clear());
+        while let Some(event) = channel.take() {
+            match event {
+                Event::Page(page) => self.store(&outputs, &page),
+                other => panic!("{other:?}"),
+            }
+        }
+        let failed: BTreeMap<String, SyncError> =
+            end.failed.into_iter().map(|(index, error)| (names[index].clone(), error)).collect();
+        for (index, output) in outputs.iter().enumerate() {
+            let name = &names[index];
+            assert!(end.expired.iter().all(|(expired, _)| *expired != index), "{name} has to be read in full");
+            if failed.contains_key(name) {
+                continue;
+            }
+            if matches!(mode, Mode::Keys) || matches!(output.collection.deletes, Deletes::Absent) {
+                let Some(table) = self.tables.get_mut(name) else { continue };
+                for (key, row) in &mut table.rows {
+                    row.is_deleted |= !table.seen.contains(key);
+                }
+            }
+            if let (Some(Some(checkpoint)), false) = (end.checkpoints.get(index), matches!(mode, Mode::Keys)) {
+                self.checkpoints.insert(name.clone(), checkpoint.clone());
+            }
+        }
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(failed)
+        }
+    }
+
+    fn store(&mut self, outputs: &[Output], page: &Page) {
+        for (index, batch) in &page.batches {
+            let output = &outputs[*index];
+            let table = self.tables.entry(output.collection.name.clone()).or_default();
+            assert_eq!(batch.rejected, [], "{}", output.collection.name);
+            assert_eq!(batch.misfits, 0, "{}", output.collection.name);
+            for (number, meta) in batch.rows.iter().enumerate() {
+                let cells: Vec<Value> = batch.row(number).iter().map(|cell| value_of(batch, cell)).collect();
+                let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                let key = output.key.iter().map(|part| text(&cells[*part])).collect::<Vec<_>>().join(":");
+                table.seen.insert(key.clone());
+                let is_older = |known: &Row| meta.version < known.version;
+                if !table.rows.get(&key).is_some_and(is_older) {
+                    let row = Row { cells, version: meta.version, is_deleted: meta.deleted.unwrap_or(false) };
+                    table.rows.insert(key, row);
+                }
+            }
+            let parent = output.collection.parent.as_ref().and_then(|parent| parent.key_column.as_deref());
+            let column = output.columns.iter().position(|column| Some(column.name.as_str()) == parent);
+            for complete in batch.complete_parents.iter() {
+                let column = column.unwrap();
+                let keys: BTreeSet<String> = complete.child_keys.iter().map(|key| key.replace(',', ":")).collect();
+                for (key, row) in &mut table.rows {
+                    let of_parent =
+                        row.cells[column].as_str().map_or_else(|| row.cells[column].to_string(), str::to_string);
+                    if of_parent == complete.parent_key && !keys.contains(key) {
+                        row.is_deleted = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value of a row's column.
+    pub fn cell(&self, collection: &str, key: &str, column: &str) -> Value {
+        let place = self.source.collection(collection).unwrap().columns.iter().position(|c| c.name == column).unwrap();
+        let row = self.tables[collection].rows.get(key).unwrap_or_else(|| panic!("{collection} has no {key}"));
+        row.cells[place].clone()
+    }
+
+    /// Compares a table with the simulator's ledger: which rows there are, which are deleted, and every value of theirs
+    /// that the ledger has. Columns in `but` are left out.
+    pub async fn agrees(&self, simulator: &Simulator, collection: &str, but: &[&str]) -> usize {
+        let columns = self.source.collection(collection).unwrap().columns.clone();
+        let empty = Table::default();
+        let table = self.tables.get(collection).unwrap_or(&empty);
+        let (mut there, mut compared) = (BTreeSet::new(), 0);
+        for entry in simulator.ledger(self.app(), collection).await {
+            let id = entry["id"].as_str().map_or_else(|| entry["id"].to_string(), str::to_string);
+            if entry["deleted"] == true {
+                assert!(table.rows.get(&id).is_none_or(|row| row.is_deleted), "{collection} {id} is deleted");
+                continue;
+            }
+            let row = table.rows.get(&id).unwrap_or_else(|| panic!("{collection} lacks {id}"));
+            assert!(!row.is_deleted, "{collection} {id} is not deleted");
+            there.insert(id.clone());
+            for (column, value) in
+                columns.iter().zip(&row.cells).filter(|(column, _)| !but.contains(&column.name.as_str()))
+            {
+                let Some(want) = wanted(column, &entry["record"]) else { continue };
+                assert_eq!(*value, want, "{collection} {id} {}", column.name);
+                compared += 1;
+            }
+        }
+        assert_eq!(table.keys(false), there, "{collection}");
+        assert!(there.is_empty() || compared > there.len(), "{collection}: only {compared} values were compared");
+        there.len()
+    }
+}
+
+/// A column's value by the app's record; `None` where the record does not have it.
+fn wanted(column: &Column, record: &Value) -> Option<Value> {
+    let path = column.path();
+    let value = path.iter().try_fold(record, |value, name| value.get(name))?;
+    if !column.is_of_record() {
+        // What is around a record has the same name in the ledger.
+        return record.get(&column.name).cloned();
+    }
+    if let Some(Shape::Pairs { key, value: held }) = &column.shape {
+        let name = |item: &Value| item.pointer(key).map(|name| name.to_string().trim_matches('"').to_string());
+        let pairs = value.as_array()?.iter().filter_map(|item| Some((name(item)?, item.pointer(held)?.clone())));
+        return Some(Value::Object(pairs.collect::<Map<String, Value>>()));
+    }
+    if value.is_null() || value.as_str().is_some_and(|text| column.null_if.iter().any(|nothing| nothing == text)) {
+        return Some(Value::Null);
+    }
+    Some(match column.type_name.as_str() {
+        "timestamptz" if column.format == Format::Unix => json!(value.as_i64()? * 1_000_000),
+        "timestamptz" => json!(crate::extract::time::parse_iso(value.as_str()?)?),
+        "text" => json!(value.as_str().map_or_else(|| value.to_string(), str::to_string)),
+        _ => value.clone(),
+    })
+}
