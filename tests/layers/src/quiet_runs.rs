@@ -2,7 +2,7 @@
 //!
 //! The pages of the sources show it, and the tests that read the simulator count it.
 
-use crate::manifest::{template, Collection, Pages, Protocol, Source};
+use crate::manifest::{template, Collection, Deletes, Pages, Protocol, Source};
 
 /// One listing that a quiet run asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,8 @@ fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
     let asked = bases.into_iter().filter_map(|base| {
         let own = base.path.as_ref()?;
         let changes = base.incremental.as_ref().map(|list| &list.path);
-        let path = changes.unwrap_or(own).clone();
+        let reads_on = parent.is_none_or(|parent| parent.path.is_none() || parent.changed_only);
+        let path = changes.filter(|_| reads_on).unwrap_or(own).clone();
         let Some(below) = parent.and_then(|parent| parent.path.as_ref()) else {
             let calls = u64::from(collection.lookback.is_none());
             return Some(QuietCalls { path, fills: fills.clone(), calls, more: more(base, collection) });
@@ -56,7 +57,16 @@ fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
         let more = format!("1 to `{below}` for each {which}");
         Some(QuietCalls { path, fills: fills.clone(), calls: 1, more })
     });
-    asked.collect()
+    let mut asked: Vec<QuietCalls> = asked.collect();
+    if let Deletes::Listing { list, .. } = &collection.deletes {
+        let base = collection.listed_by(list);
+        let more = match (is_bounded(&base), base.pages.as_ref().and_then(|pages| pages.size().1)) {
+            (false, Some(size)) => format!("1 for each further {size} records that are gone"),
+            _ => String::new(),
+        };
+        asked.push(QuietCalls { path: list.path.clone(), fills: vec![collection.name.clone()], calls: 1, more });
+    }
+    asked
 }
 
 /// What comes on top of a listing's first page although nothing is new.

@@ -290,7 +290,12 @@ fn wanted(column: &Column, record: &Value) -> Option<Value> {
     }
     Some(match column.type_name.as_str() {
         "timestamptz" if column.format == Format::Unix => json!(value.as_i64()? * 1_000_000),
+        "timestamptz" if column.format == Format::UnixMs => json!(value.as_i64()? * 1000),
         "timestamptz" => json!(crate::extract::time::parse_iso(value.as_str()?)?),
+        // Some apps write numbers and flags as texts.
+        "numeric" | "bigint" | "boolean" => {
+            value.as_str().map_or_else(|| Some(value.clone()), |text| serde_json::from_str(text).ok())?
+        }
         "text" => json!(value.as_str().map_or_else(|| value.to_string(), str::to_string)),
         _ => value.clone(),
     })
