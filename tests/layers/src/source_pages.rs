@@ -4,7 +4,7 @@
 
 use crate::manifest::naming::snake_case;
 use crate::manifest::{
-    Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Parent, Protocol, RateGroup, Setting, Source,
+    template, Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Parent, Protocol, RateGroup, Setting, Source,
 };
 use crate::quiet_runs;
 use std::fmt::Write;
