@@ -102,6 +102,19 @@ def test_facebook_changes_are_found_by_their_time(ads):
     assert found == set(changed)
 
 
+def test_facebook_pages_may_be_empty_or_come_twice(ads):
+    want = sorted(i for i, r in ads.ledger("facebook_ads", "ads").items() if r["account_id"] in ACCOUNTS[0])
+    for kind in ["empty_page", "duplicate_page"]:
+        ads.post("/facebook_ads/faults", {"kind": kind, "match": {"path_prefix": "/v26.0", "skip": 1}})
+        # The client takes the cursor of a page, which an empty one does not have: links must do.
+        url, found = f"{ads.addresses['facebook_ads']['http']}/v26.0/{ACCOUNTS[0]}/ads?limit=25&effective_status={json.dumps(statuses(Ad))}", []
+        while url:
+            page = requests.get(url, headers={"Authorization": "Bearer sim-token"}).json()
+            found.extend(one["id"] for one in page["data"])
+            url = page.get("paging", {}).get("next")
+        assert sorted(set(found)) == want and (len(found) > len(want)) == (kind == "duplicate_page")
+
+
 def test_facebook_accounts_and_batches(ads):
     api = graph(ads)
     names = ["id", "name", "account_status", "currency", "timezone_name", "timezone_offset_hours_utc", "spend_cap", "business"]
@@ -171,6 +184,7 @@ def test_facebook_errors_are_the_apps_own(ads, config, status, code):
         assert usage["call_count"] == 100 and usage["estimated_time_to_regain_access"] == 5
 
 
+@pytest.mark.filterwarnings("ignore:ads does not allow field nonsense")
 def test_facebook_field_and_date_mistakes(ads):
     account = AdAccount(ACCOUNTS[0], api=graph(ads))
     long_ago = (dt.date.today() - dt.timedelta(days=38 * 31)).isoformat()

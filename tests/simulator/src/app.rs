@@ -258,9 +258,11 @@ pub trait App: Send {
     fn lead_on(&self, _is_empty: bool, _request: &Request, _reply: &Reply, _body: &mut Value) {}
 }
 
-/// An app whose module is still to be written: every request answers 501.
+/// An app that plays nothing, for tests of what is around apps: every request answers 501.
+#[cfg(test)]
 pub struct Unwritten(pub &'static str);
 
+#[cfg(test)]
 impl App for Unwritten {
     fn answer(&mut self, _call: &Call<'_>) -> Reply {
         Reply::json(501, json!({"error": format!("{} is not played yet", self.0)}).to_string())

@@ -3,7 +3,7 @@
 //! One row for each object of the level and each stretch of `time_increment` days that has figures. All figures are text.
 //! Objects that are deleted are left out unless a filter on `effective_status` names them, or they are asked themselves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{json, Value};
 
@@ -21,6 +21,7 @@ impl Asked {
         let Some(asked) = look.get(collection, id) else { return Ok(Vec::new()) };
         let account = asked.text("account_id").to_string();
         let account_node = look.account(&account).map(|a| look.node("ad_accounts", &a)).unwrap_or_default();
+        let needed = self.needed();
         let mut known: HashMap<String, Option<Ad>> = HashMap::new();
         let mut rows: BTreeMap<(u64, usize), Row> = BTreeMap::new();
         let mut facts = look.book.children("insights", &account);
@@ -49,7 +50,7 @@ impl Asked {
                 if *from <= date && date <= *to {
                     let number = ad.number(&self.level);
                     let row = rows.entry((number, at)).or_insert_with(|| Row { ad: ad.clone(), ..Row::default() });
-                    row.add(&fact.fields);
+                    row.add(&fact.fields, &needed);
                 }
             }
         }
@@ -63,6 +64,24 @@ impl Asked {
             }
         }
         Ok(sent)
+    }
+
+    /// What is counted of a fact for the fields and filters.
+    fn needed(&self) -> HashSet<&str> {
+        let mut needed: HashSet<&str> = self.filters.iter().map(|filter| filter.field.as_str()).collect();
+        for field in &self.fields {
+            needed.insert(field);
+            if let Some((above, below, _)) = ratio(field) {
+                needed.extend([above, below]);
+            }
+            if let Some((list, _)) = derived_list(field) {
+                needed.extend([list, "spend", "impressions"]);
+            }
+            if field == "purchase_roas" {
+                needed.extend(["action_values", "spend"]);
+            }
+        }
+        needed
     }
 
     /// Whether the filters on objects leave an ad in.
@@ -187,8 +206,8 @@ fn derived_list(field: &str) -> Option<(&'static str, bool)> {
 }
 
 impl Row {
-    fn add(&mut self, fact: &Fields) {
-        for (name, value) in fact {
+    fn add(&mut self, fact: &Fields, needed: &HashSet<&str>) {
+        for (name, value) in fact.iter().filter(|(name, _)| needed.contains(name.as_str())) {
             match value {
                 Value::Array(list) => {
                     let sums = self.lists.entry(name.clone()).or_default();

@@ -380,12 +380,9 @@ impl App for FacebookAds {
         &["after", "before"]
     }
 
-    /// The link to the same page once more.
+    /// An emptied page leads to the same place once more, as a page does whose objects were all filtered out.
     fn lead_on(&self, _is_empty: bool, request: &Request, _reply: &Reply, body: &mut Value) {
-        let after = body["paging"]["cursors"]["after"].as_str().map(str::to_string);
-        if let Some(after) = after {
-            body["paging"]["next"] = json!(page::link_with(request, &[("after", Some(&after))]));
-        }
+        body["paging"]["next"] = json!(page::link_with(request, &[]));
     }
 }
 

@@ -54,8 +54,10 @@ impl Plan {
                     .collect(),
             };
             let facts = if facts.is_empty() && !by_segment { vec![None] } else { facts };
+            // Attributes are those of the source; only segments differ from fact to fact.
+            let own = self.key(source, None, false);
             for fact in facts {
-                let key = self.key(source, fact);
+                let key = format!("{own}{}", self.key(source, fact, true));
                 let at = *places.entry(key).or_insert_with(|| {
                     groups.push(Group { source, fact, sums: empty.clone() });
                     groups.len() - 1
@@ -95,10 +97,9 @@ impl Plan {
         asked.chain(filtered).chain(ordered).filter(|f| f.is_metric()).collect()
     }
 
-    fn key(&self, source: &Source<'_>, fact: Option<&Fields>) -> String {
-        let mut key =
-            source.part(self.from.name).map(|part| walk(part, "resource_name").to_string()).unwrap_or_default();
-        for field in self.select.iter().filter(|f| !f.is_metric()) {
+    fn key(&self, source: &Source<'_>, fact: Option<&Fields>, of_segments: bool) -> String {
+        let mut key = if of_segments { String::new() } else { source.name_of(self.from.name).to_string() };
+        for field in self.select.iter().filter(|f| !f.is_metric() && f.is_segment() == of_segments) {
             key.push('\u{1f}');
             key.push_str(&value_of(source, fact, field).to_string());
         }
@@ -107,30 +108,29 @@ impl Plan {
 
     fn row(&self, group: &Group<'_>) -> Value {
         let mut row = json!({});
-        let mut put = |path: &str, value: Value| {
+        let mut put = |path: &[String], value: Value| {
             let mut at = &mut row;
-            for step in path.split('.') {
-                at = &mut at[camel(step)];
+            for step in path {
+                at = &mut at[step];
             }
             *at = value;
         };
-        let name = |resource: &str| group.source.part(resource).map(|part| walk(part, "resource_name"));
         if !self.omits_resource_names {
             for resource in [self.from.name].iter().chain(self.from.beside) {
                 let is_asked = self.select.iter().any(|f| f.resource() == *resource);
                 if is_asked || *resource == self.from.name {
-                    put(&format!("{resource}.resource_name"), name(resource).unwrap_or_default());
+                    put(&[camel(resource), "resourceName".into()], group.source.name_of(resource));
                 }
             }
             if self.select.iter().any(|f| f.name.starts_with("ad_group_ad.ad.")) {
-                let ad = group.source.part("ad_group_ad").map(|part| walk(part, "ad.resource_name"));
-                put("ad_group_ad.ad.resource_name", ad.unwrap_or_default());
+                let ad = group.source.part("ad_group_ad").and_then(|part| part.get("ad")?.get("resourceName"));
+                put(&["adGroupAd".into(), "ad".into(), "resourceName".into()], ad.cloned().unwrap_or_default());
             }
         }
         for field in &self.select {
             let value = group.cell(field);
             if !value.is_null() {
-                put(field.name, value);
+                put(&field.path, value);
             }
         }
         row
@@ -156,23 +156,33 @@ impl Source<'_> {
     fn part(&self, resource: &str) -> Option<&Fields> {
         self.parts.iter().find(|(name, _)| *name == resource).map(|(_, value)| *value)
     }
+
+    fn name_of(&self, resource: &str) -> Value {
+        self.part(resource).and_then(|part| part.get("resourceName")).cloned().unwrap_or_default()
+    }
 }
 
 /// An attribute or a segment as JSON has it; null when it is not set.
 fn value_of(source: &Source<'_>, fact: Option<&Fields>, field: &Field) -> Value {
-    let Some((resource, path)) = field.name.split_once('.') else { return Value::Null };
-    if resource == "segments" {
+    let path = &field.path[1..];
+    if field.is_segment() {
         let Some(segments) = fact.and_then(|fact| fact.get("segments")?.as_object()) else { return Value::Null };
-        let date = segments.get("date").and_then(Value::as_str).unwrap_or("");
-        return dates::part(date, path).unwrap_or_else(|| walk(segments, path));
+        if field.kind == Kind::Date || DATED.contains(&field.name) {
+            let date = segments.get("date").and_then(Value::as_str).unwrap_or("");
+            return dates::part(date, field.name.trim_start_matches("segments.")).unwrap_or_default();
+        }
+        return walk(segments, path);
     }
-    source.part(resource).map_or(Value::Null, |part| walk(part, path))
+    source.part(field.resource()).map_or(Value::Null, |part| walk(part, path))
 }
 
-fn walk(fields: &Fields, path: &str) -> Value {
-    let mut steps = path.split('.').map(camel);
-    let first = steps.next().and_then(|step| fields.get(&step));
-    steps.try_fold(first.unwrap_or(&Value::Null), |at, step| at.get(&step)).cloned().unwrap_or_default()
+/// Segments that follow from the day, besides those of type date.
+const DATED: [&str; 3] = ["segments.year", "segments.month_of_year", "segments.day_of_week"];
+
+fn walk(fields: &Fields, path: &[String]) -> Value {
+    let first = path.first().and_then(|step| fields.get(step));
+    let mut rest = path.iter().skip(1);
+    rest.try_fold(first.unwrap_or(&Value::Null), |at, step| at.get(step)).cloned().unwrap_or_default()
 }
 
 fn holds(source: &Source<'_>, fact: Option<&Fields>, field: &Field, condition: &Condition, today: &str) -> bool {

@@ -23,6 +23,8 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Field {
     pub name: &'static str,
+    /// The steps to it in JSON: `adGroupAd`, `ad`, `id`.
+    pub path: Vec<String>,
     pub kind: Kind,
     /// The constants of an enum, where they are known here.
     pub constants: Vec<&'static str>,
@@ -67,7 +69,7 @@ pub fn all() -> &'static [Field] {
                     "objects" => Kind::Objects,
                     _ => Kind::String,
                 };
-                Some(Field { name, kind, constants: words.collect() })
+                Some(Field { name, path: name.split('.').map(camel).collect(), kind, constants: words.collect() })
             })
             .collect()
     })

@@ -82,8 +82,8 @@ fn at<'a>(row: &'a Fields, path: &str) -> &'a Value {
     steps.fold(first, |value, step| &value[&step])
 }
 
-/// Every row of a report, with all that can be asked beside it.
-fn all_rows(book: &Book, report: &Report) -> Vec<(String, Fields)> {
+/// Every row of a report, with all that can be asked beside it or its key alone.
+fn all_rows(book: &Book, report: &Report, with_all: bool) -> Vec<(String, Fields)> {
     let Some(from) = fields::resource(report.from) else { return Vec::new() };
     let fits = |f: &&fields::Field| match (f.is_metric(), f.is_segment()) {
         (false, false) => f.resource() == from.name || from.beside.contains(&f.resource()),
@@ -92,7 +92,13 @@ fn all_rows(book: &Book, report: &Report) -> Vec<(String, Fields)> {
         (true, _) => fields::fits(f, from),
     };
     let names: Vec<&str> = fields::all().iter().filter(fits).map(|f| f.name).collect();
-    let names: Vec<&str> = names.into_iter().filter(|n| *n != "segments.external_conversion_source").collect();
+    let names: Vec<&str> = names
+        .into_iter()
+        .filter(|name| {
+            with_all || report.key.contains(name) || ["metrics.impressions", "metrics.clicks"].contains(name)
+        })
+        .filter(|name| *name != "segments.external_conversion_source")
+        .collect();
     let query = format!(
         "SELECT {} FROM {} WHERE segments.date BETWEEN '1970-01-01' AND '2999-12-31'",
         names.join(", "),
@@ -134,7 +140,7 @@ fn versions(book: &Book, report: &Report) -> HashMap<String, u64> {
 pub fn report(book: &Book, collection: &str) -> Option<String> {
     let report = REPORTS.iter().find(|report| report.name == collection)?;
     let versions = versions(book, report);
-    let rows: Vec<String> = all_rows(book, report)
+    let rows: Vec<String> = all_rows(book, report, true)
         .into_iter()
         .map(|(id, record)| {
             let version = versions.get(&id).copied().unwrap_or(0);
@@ -145,7 +151,7 @@ pub fn report(book: &Book, collection: &str) -> Option<String> {
 }
 
 pub fn size(book: &Book, collection: &str) -> Option<usize> {
-    REPORTS.iter().find(|report| report.name == collection).map(|report| all_rows(book, report).len())
+    REPORTS.iter().find(|report| report.name == collection).map(|report| all_rows(book, report, false).len())
 }
 
 /// The fact a row's id means. A row of several facts (devices, networks) cannot be changed as a whole.

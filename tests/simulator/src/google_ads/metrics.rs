@@ -2,7 +2,7 @@
 //!
 //! A ratio without a denominator is not sent at all, a count of zero is.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{json, Map, Value};
 
@@ -68,11 +68,11 @@ pub fn number(value: &Value) -> f64 {
 }
 
 /// The sums that some metrics need, over the facts of a row.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sums {
-    /// Counted name and the name in JSON.
-    names: Vec<(String, String)>,
-    sums: HashMap<String, f64>,
+    /// Counted name and the name in JSON, the same for all rows of a query.
+    names: Arc<[(String, String)]>,
+    sums: Vec<f64>,
 }
 
 impl Sums {
@@ -88,21 +88,22 @@ impl Sums {
         }
         names.sort_unstable();
         names.dedup();
-        let names = names.into_iter().map(|name| (name.clone(), camel(&name))).collect();
-        Sums { names, sums: HashMap::new() }
+        let names: Arc<[(String, String)]> = names.into_iter().map(|name| (name.clone(), camel(&name))).collect();
+        Sums { sums: vec![0.0; names.len()], names }
     }
 
     pub fn add(&mut self, fact: &Map<String, Value>) {
         let Some(metrics) = fact.get("metrics") else { return };
-        for (name, in_json) in &self.names {
+        for ((_, in_json), sum) in self.names.iter().zip(&mut self.sums) {
             if let Some(value) = metrics.get(in_json) {
-                *self.sums.entry(name.clone()).or_default() += number(value);
+                *sum += number(value);
             }
         }
     }
 
     fn sum(&self, name: &str) -> f64 {
-        self.sums.get(name).copied().unwrap_or(0.0)
+        let at = self.names.binary_search_by(|(own, _)| own.as_str().cmp(name));
+        at.ok().and_then(|at| self.sums.get(at)).copied().unwrap_or(0.0)
     }
 
     pub fn value(&self, field: &Field) -> Option<f64> {

@@ -353,6 +353,15 @@ impl App for GoogleAds {
         inside.get_mut("results")?.as_array_mut()
     }
 
+    /// An emptied page of `search` leads to the same place once more; a stream has no next page.
+    fn lead_on(&self, _is_empty: bool, request: &Request, _reply: &Reply, body: &mut Value) {
+        if request.path.ends_with(":search") {
+            let asked = parsed(request);
+            let own = asked["pageToken"].as_str().filter(|token| !token.is_empty()).map(str::to_string);
+            body["nextPageToken"] = json!(own.unwrap_or_else(|| page::cursor(&json!([0, asked["query"]]))));
+        }
+    }
+
     /// The page token is in the body, beside the query.
     fn listing_key(&self, request: &Request) -> String {
         format!("{} {}", request.path, parsed(request)["query"])

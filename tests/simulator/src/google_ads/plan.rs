@@ -2,7 +2,7 @@
 
 use super::dates;
 use super::errors::Refusal;
-use super::fields::{self, camel, Field, Kind, Resource};
+use super::fields::{self, Field, Kind, Resource};
 use super::gaql::{Condition, Operator, Query};
 
 /// A query whose names are known and go together.
@@ -150,7 +150,7 @@ impl Plan {
 
     /// The mask that comes with every answer.
     pub fn field_mask(&self) -> String {
-        let paths: Vec<String> = self.select.iter().map(|f| camel(f.name)).collect();
+        let paths: Vec<String> = self.select.iter().map(|f| f.path.join(".")).collect();
         paths.join(",")
     }
 }
