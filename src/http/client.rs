@@ -239,6 +239,7 @@ impl ApiClient {
         Err(self.miss(means, wait, request, path, raw, token, &scrubber))
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn miss(
         &self,
         means: Meaning,

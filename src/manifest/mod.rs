@@ -21,15 +21,26 @@ mod rate;
 mod request;
 pub mod template;
 
+// The format is named from here, whole, whether or not this crate names each part of it.
+#[allow(unused_imports)]
 pub use auth::{Auth, ClientAuth, Credential, Grant, GrantType, SendAs, TokenRequest};
+#[allow(unused_imports)]
 pub use children::{BatchOfParents, CollectionFeed, EmbeddedList, Feed, Parent};
+#[allow(unused_imports)]
 pub use collection::{Collection, Column, Deletes, Discover, FieldIs, LimitType, Select, Shape, Webhook};
+#[allow(unused_imports)]
 pub use cursor::{fixed_offset, Ceiling, Cursor, Format, Granularity, Lookback, Opaque, Restart, SortOrder};
+#[allow(unused_imports)]
 pub use errors::{ErrorRule, HeaderIs, Meaning, Wait, WaitUnit};
+#[allow(unused_imports)]
 pub use job::{Download, Job, States, When};
+#[allow(unused_imports)]
 pub use load::Problem;
+#[allow(unused_imports)]
 pub use pages::{FirstToken, Pages, Until};
+#[allow(unused_imports)]
 pub use rate::{Rate, RateGroup, ResetFormat};
+#[allow(unused_imports)]
 pub use request::{texts_of, Call, Decoder, Listing, Method, OneOrMany, Param, Params, Records};
 
 use serde::de::Error;
