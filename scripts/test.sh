@@ -71,6 +71,10 @@ client_tests() {
 
 rust_part() {
     step "formatting" cargo fmt --all --check || true
+    # The sources are read from the simulator without a server, too.
+    if step "building the simulator" env CARGO_TARGET_DIR="$OTHER_TARGET" cargo build -p cloudsync-simulator; then
+        export CLOUDSYNC_SIMULATOR_PROGRAM=$SIMULATOR
+    fi
     cargo_tests layers -p cloudsync-layers
     cargo_tests simulator -p cloudsync-simulator
     cargo_tests bench-server -p cloudsync-bench-server
