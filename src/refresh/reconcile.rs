@@ -4,13 +4,14 @@
 //! on noting them. Marks are made at the end, all at once, only when the listing ended normally, and not when they would
 //! concern an implausible share of the table: that waits for a human.
 
+use super::statements::key_text;
 use super::tables::LocalTable;
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::rest::KEY_SEPARATOR;
 use crate::extract::Output;
 use crate::report::{fail, Report};
 use crate::spi;
-use pgrx::spi::{quote_identifier, quote_literal};
+use pgrx::spi::quote_literal;
 use pgrx::PgSqlErrorCode as Code;
 
 /// Fewer marks than this are never implausible.
@@ -47,7 +48,8 @@ impl Seen {
     pub fn add(&self, batch: &Batch, output: &Output) -> Result<(), Report> {
         let text = |cell: Option<&Cell>| match cell {
             Some(cell @ (Cell::Text(_) | Cell::Number(_) | Cell::Json(_))) => batch.text(cell).into_owned(),
-            Some(Cell::Int(n)) => n.to_string(),
+            Some(Cell::Int(n) | Cell::Timestamp(n)) => n.to_string(),
+            Some(Cell::Date(days)) => days.to_string(),
             Some(Cell::Bool(b)) => b.to_string(),
             _ => String::new(),
         };
@@ -74,16 +76,13 @@ impl Seen {
 
     /// Marks the rows that are not in the listing. Gives their number.
     pub fn mark_missing(&self, local: &LocalTable, output: &Output, largest_share: f64) -> Result<i64, Report> {
-        let key: Vec<String> =
-            output.collection.primary_key.iter().map(|k| format!("t.{}", quote_identifier(k))).collect();
         let missing = format!(
             "NOT t.is_deleted AND NOT EXISTS (SELECT FROM cloudsync.seen_keys s \
              WHERE s.server OPERATOR(pg_catalog.=) {} AND s.collection OPERATOR(pg_catalog.=) {} \
-             AND s.key OPERATOR(pg_catalog.=) pg_catalog.concat_ws({}, {}))",
+             AND s.key OPERATOR(pg_catalog.=) {})",
             quote_literal(&self.server),
             quote_literal(&self.collection),
-            quote_literal(KEY_SEPARATOR.to_string()),
-            key.join(", ")
+            key_text(local, output)
         );
         let (gone, all) = spi::row(
             &format!(

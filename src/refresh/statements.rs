@@ -4,6 +4,7 @@
 use super::tables::LocalTable;
 use crate::extract::rest::KEY_SEPARATOR;
 use crate::extract::Output;
+use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal};
 
 /// The statements of one table. All but `insert` and `parents` answer three counts.
@@ -87,13 +88,29 @@ impl Statements {
         let parents = output.collection.parent.as_ref().and_then(|p| p.key_column.as_ref()).map(|parent| {
             format!(
                 "UPDATE {target} AS t SET is_deleted = true, received_at = pg_catalog.now(), record_hash = NULL \
-                 WHERE t.{parent} OPERATOR(pg_catalog.=) ANY ($1) AND NOT t.is_deleted \
-                 AND NOT (pg_catalog.concat_ws({separator}, {key}) OPERATOR(pg_catalog.=) ANY ($2))",
+                 WHERE t.{parent}::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1) AND NOT t.is_deleted \
+                 AND NOT ({key} OPERATOR(pg_catalog.=) ANY ($2))",
                 parent = quote_identifier(parent),
-                separator = quote_literal(KEY_SEPARATOR.to_string()),
-                key = key.iter().map(|k| format!("t.{k}")).collect::<Vec<_>>().join(", "),
+                key = key_text(table, output),
             )
         });
         Statements { insert, upsert, present, tombstone, stale, parents }
     }
+}
+
+/// The key of a row of `t` as the text that readers make of it: times as microseconds and days as days since 1970, whatever
+/// the session shows.
+pub fn key_text(table: &LocalTable, output: &Output) -> String {
+    let part = |name: &String| {
+        let column = format!("t.{}", quote_identifier(name));
+        match table.columns.get(name).copied() {
+            Some(pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID) => {
+                format!("(EXTRACT(epoch FROM {column}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
+            }
+            Some(pg_sys::DATEOID) => format!("({column} OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date)"),
+            _ => column,
+        }
+    };
+    let parts: Vec<String> = output.collection.primary_key.iter().map(part).collect();
+    format!("pg_catalog.concat_ws({}, {})", quote_literal(KEY_SEPARATOR.to_string()), parts.join(", "))
 }
