@@ -16,8 +16,8 @@ fn program() -> PathBuf {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-        executables.last().expect("cargo names the program")
+        let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        executables.next_back().expect("cargo names the program")
     };
     PROGRAM
         .get_or_init(|| std::env::var_os("CLOUDSYNC_SIMULATOR_PROGRAM").map(PathBuf::from).unwrap_or_else(built))
