@@ -230,20 +230,19 @@ impl ApiClient {
         if request.accept.contains(&raw.status) {
             return Ok(reply(raw));
         }
-        let Some((means, wait)) = verdict::meaning(account, request, raw.status, &raw.headers, &raw.body) else {
+        let Some(ruling) = verdict::meaning(account, request, raw.status, &raw.headers, &raw.body) else {
             return Ok(reply(raw));
         };
-        if means == Meaning::NoRecords && request.accept.contains(&404) {
+        if ruling.0 == Meaning::NoRecords && request.accept.contains(&404) {
             return Ok(Reply { status: 404, ..reply(raw) });
         }
-        Err(self.miss(means, wait, request, path, raw, token, &scrubber))
+        Err(self.miss(ruling, request, path, raw, token, &scrubber))
     }
 
     #[allow(clippy::too_many_arguments)]
     fn miss(
         &self,
-        means: Meaning,
-        wait: Option<&Wait>,
+        (means, wait): (Meaning, Option<&Wait>),
         request: &Request,
         path: String,
         raw: Raw,

@@ -110,16 +110,3 @@ fn bounds_are_written_as_the_app_reads_them_and_leave_nothing_out() {
         assert_eq!(spelled(&plain, filter, AT, false), want);
     }
 }
-
-#[test]
-fn values_go_where_their_place_is() {
-    let mut request =
-        Request { json_body: Some(serde_json::json!({"q": [{"v": 1}], "p": null})), ..Request::default() };
-    put(&mut request, "limit", 5.into());
-    put(&mut request, "limit", "6".into());
-    put(&mut request, "/q/0/v", "x".into());
-    put(&mut request, "/p/after", "t".into());
-    put(&mut request, "/q/7/v", "nowhere".into());
-    assert_eq!(request.query, [("limit".to_string(), "6".to_string())]);
-    assert_eq!(request.json_body, Some(serde_json::json!({"q": [{"v": "x"}], "p": {"after": "t"}})));
-}

@@ -6,10 +6,11 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::bound;
 use super::lookback;
 use super::pages::{fetch, sized, with_param, ListPage, Pager, Shape};
 use super::raw::{at, text_at};
-use super::request::{bound, by_key, column_text, is_gone, key_text, stamp_of, SECOND_US};
+use super::request::{by_key, column_text, is_gone, key_text, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;

@@ -5,10 +5,11 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::bound;
 use super::feed::{is_of_one, Follower};
 use super::full::fill;
 use super::pages::{with_param, Pager};
-use super::request::{base_request, bases, bound, shape, SECOND_US};
+use super::request::{base_request, bases, shape, SECOND_US};
 use super::tables::Tables;
 use crate::error::SyncError;
 use crate::extract::sink::Sink;

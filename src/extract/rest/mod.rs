@@ -5,6 +5,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 mod below;
+mod bound;
 mod deleted;
 mod discover;
 mod feed;
@@ -102,5 +103,16 @@ mod scan_tests;
 mod incremental_tests;
 
 #[cfg(test)]
+mod styles_testing;
+
+#[cfg(test)]
 #[path = "styles_tests.rs"]
 mod styles_tests;
+
+#[cfg(test)]
+#[path = "shapes_tests.rs"]
+mod shapes_tests;
+
+#[cfg(test)]
+#[path = "below_tests.rs"]
+mod below_tests;

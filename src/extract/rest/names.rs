@@ -2,8 +2,8 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::{bound, spelled};
 use super::raw::at_path;
-use super::request::{bound, spelled};
 use crate::extract::record::string_of;
 use crate::extract::Output;
 use crate::manifest::{Collection, Cursor, LimitType, Select};

@@ -2,8 +2,9 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::bound;
 use super::pages::{fetch, with_param, Pager, Shape};
-use super::request::{base_request, bases, bound, by_key, is_gone, key_columns, shape, SECOND_US};
+use super::request::{base_request, bases, by_key, is_gone, key_columns, shape, SECOND_US};
 use super::tables::{Stamp, Tables};
 use super::{below, full};
 use crate::error::SyncError;

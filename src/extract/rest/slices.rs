@@ -6,9 +6,10 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::bound;
 use super::full::{fill, Progress};
 use super::pages::{fetch, with_param, Guard, ListPage};
-use super::request::{base_request, bound, shape, stamp_of, SECOND_US};
+use super::request::{base_request, shape, stamp_of, SECOND_US};
 use super::tables::Tables;
 use crate::error::SyncError;
 use crate::extract::sink::Sink;

@@ -6,11 +6,12 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::bound::bound;
 use super::names::{fields, Names};
 use super::onward::{text_of_place, with_token};
 use super::pages::{fetch, ListPage, Pager, Shape};
 use super::raw::text_at;
-use super::request::{bound, is_named, key_text, now_us, request_with, shape, stamp_of, widest, SECOND_US};
+use super::request::{is_named, key_text, now_us, request_with, shape, stamp_of, widest, SECOND_US};
 use super::wide::join;
 use crate::error::SyncError;
 use crate::extract::time::{parse_iso, to_iso_ms};
