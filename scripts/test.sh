@@ -61,7 +61,7 @@ pytest_run() {
 client_tests() {
     local line number
     [ -d tests/clients ] || return 0
-    coproc SIMULATED { exec "$SIMULATOR" --ca-file "$logs/clients-ca.pem" --stop-after-seconds 1800; }
+    coproc SIMULATED { exec "$SIMULATOR" --ca-file "$PWD/$logs/clients-ca.pem" --stop-after-seconds 1800; }
     number=$SIMULATED_PID
     read -r -u "${SIMULATED[0]}" line
     CLOUDSYNC_SIMULATOR=$line pytest_run clients tests/clients
