@@ -11,6 +11,7 @@ pub mod binary;
 mod convert;
 pub mod group;
 pub mod json;
+mod reader;
 pub mod record;
 pub mod rest;
 pub mod salesforce;
@@ -18,9 +19,10 @@ pub mod sink;
 pub mod text;
 pub mod time;
 
+pub use reader::{check, describe, first_request, is_described, order_pushable, pushable, queries, read, Queries};
+
 use crate::error::SyncError;
-use crate::http::ApiClient;
-use crate::manifest::{Collection, Format, Protocol, Source};
+use crate::manifest::{Collection, Format};
 use batch::Batch;
 use serde_json::Value;
 use std::sync::Arc;
@@ -225,26 +227,6 @@ pub struct ReadEnd {
     pub failed: Vec<(usize, SyncError)>,
     /// Things the user should know.
     pub notes: Vec<String>,
-}
-
-/// Whether an app is asked what fields a collection has.
-pub fn is_described(source: &Source, collection: &Collection) -> bool {
-    match source.protocol {
-        Protocol::Salesforce => true,
-        Protocol::Rest => collection.discover.is_some(),
-    }
-}
-
-/// What fields a collection has for this account. `None` when nothing changed since, or the source file says it alone.
-pub async fn describe(
-    api: &ApiClient,
-    collection: &Collection,
-    since: Option<&str>,
-) -> Result<Option<Described>, SyncError> {
-    match api.account().source.protocol {
-        Protocol::Salesforce => salesforce::describe(api, &collection.object, since).await,
-        Protocol::Rest => rest::describe(api, collection).await,
-    }
 }
 
 /// The readable cursor of a checkpoint, for `cloudsync.status`: its `cursor` member.

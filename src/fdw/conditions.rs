@@ -1,7 +1,7 @@
 //! Finds the conditions of a query that an app may be told: a column of ours against something known before the scan.
 
 use super::Table;
-use crate::extract::{rest, salesforce, Op, Pushed, Target};
+use crate::extract::{self, Op, Pushed, Target};
 use crate::report::Report;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -51,11 +51,7 @@ pub fn pushed(table: &Table, attnum: i16, op: Op) -> Result<Pushed, Report> {
         return Ok(Pushed::No);
     }
     let Ok(Some(out)) = table.out_column(attnum) else { return Ok(Pushed::No) };
-    Ok(if table.is_salesforce() {
-        salesforce::pushable(&table.collection, &out, op)
-    } else {
-        rest::pushable(&table.collection, &out, op)
-    })
+    Ok(extract::pushable(&table.server.source, &table.collection, &out, op))
 }
 
 unsafe fn tag(node: *mut pg_sys::Node) -> pg_sys::NodeTag {

@@ -1,8 +1,8 @@
 //! Shows a scan in EXPLAIN: the request without making it, and with ANALYZE what the calls cost.
 
 use super::plan::or_raise;
-use super::scan::{planned, shown_request, State};
-use crate::extract::{rest, salesforce};
+use super::scan::{shown_request, State};
+use crate::extract;
 use crate::http;
 use pgrx::prelude::*;
 use std::ffi::{CStr, CString};
@@ -23,14 +23,8 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
     es: *mut pg_sys::ExplainState,
 ) {
     if (*es).verbose {
-        let (table, _) = planned(node);
         let (request, account) = or_raise(shown_request(node));
-        let first = if table.is_salesforce() {
-            salesforce::first_request(&request, &account)
-        } else {
-            rest::first_request(&request, &account)
-        };
-        match first {
+        match extract::first_request(&request, &account) {
             Ok(request) => property(c"Cloudsync Request", &http::shown_request(&account, &request), es),
             Err(error) => property(c"Cloudsync Request", &format!("none: {error}"), es),
         }

@@ -69,7 +69,13 @@ impl Table {
         self.described.as_deref()?.columns.iter().find(|c| c.field == field || c.name == column.name)
     }
 
-    pub fn is_salesforce(&self) -> bool {
+    /// What the query language of the app takes, if it has one.
+    pub fn queries(&self) -> Option<crate::extract::Queries> {
+        crate::extract::queries(&self.server.source, &self.collection)
+    }
+
+    /// Deleted records are left out by the app unless their mark is asked for.
+    pub fn asks_for_deleted(&self) -> bool {
         self.server.source.protocol == crate::manifest::Protocol::Salesforce
     }
 }

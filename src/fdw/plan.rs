@@ -5,7 +5,7 @@
 
 use super::conditions::{self, Condition};
 use super::Table;
-use crate::extract::{salesforce, Op, Pushed};
+use crate::extract::{self, Op, Pushed};
 use crate::report::Report;
 use crate::spi;
 use pgrx::prelude::*;
@@ -75,7 +75,7 @@ fn known_rows(table: &Table) -> Result<f64, Report> {
 fn page_rows(table: &Table) -> f64 {
     use crate::manifest::Pages;
     match &table.collection.pages {
-        _ if table.is_salesforce() => 2000.0,
+        _ if table.queries().is_some() => table.queries().map_or(1.0, |queries| f64::from(queries.page)),
         Some(Pages::LastId { size, .. } | Pages::Offset { size, .. }) => f64::from(*size),
         Some(Pages::NextUrl { size: Some(size), .. } | Pages::Token { size: Some(size), .. }) => f64::from(*size),
         _ => 100.0,
@@ -156,13 +156,13 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
     let found = or_raise(found_conditions(root, rel, &table, (*rel).baserestrictinfo));
     let all_rows = (*rel).tuples.max(1.0);
     let page = page_rows(&table);
-    let calls = match key_count(&table, &found) {
-        Some(keys) if table.is_salesforce() => (keys / 200.0).ceil(),
-        Some(keys) => keys,
-        // SOQL filters everything it is told; elsewhere most conditions still read every page.
-        None if table.is_salesforce() => ((*rel).rows / page).ceil().max(1.0),
-        None if !found.is_empty() => ((*rel).rows / page).ceil().max(1.0),
-        None => (all_rows / page).ceil().max(1.0),
+    let calls = match (key_count(&table, &found), table.queries()) {
+        (Some(keys), Some(queries)) => (keys / f64::from(queries.keys)).ceil(),
+        (Some(keys), None) => keys,
+        // A query language filters everything it is told; elsewhere most conditions still read every page.
+        (None, Some(_)) => ((*rel).rows / page).ceil().max(1.0),
+        (None, None) if !found.is_empty() => ((*rel).rows / page).ceil().max(1.0),
+        (None, None) => (all_rows / page).ceil().max(1.0),
     };
     let total = calls * CALL_COST + (*rel).rows * ROW_COST;
     add_path(root, rel, (*rel).rows, CALL_COST, total, std::ptr::null_mut(), (*rel).lateral_relids);
@@ -307,7 +307,7 @@ unsafe fn planned_order(
     rel: *mut pg_sys::RelOptInfo,
     table: &Table,
 ) -> Result<Option<Vec<PlannedOrder>>, Report> {
-    if !table.is_salesforce() {
+    if table.queries().is_none() {
         return Ok(None);
     }
     let mut order = Vec::new();
@@ -326,7 +326,8 @@ unsafe fn planned_order(
         let Some(attnum) = found.filter(|attnum| *attnum > 0) else { return Ok(None) };
         match table.out_column(attnum)? {
             Some(out)
-                if salesforce::order_pushable(&out) && table.described_column(attnum).is_none_or(|d| d.sortable) => {}
+                if extract::order_pushable(&table.server.source, &table.collection, &out)
+                    && table.described_column(attnum).is_none_or(|d| d.sortable) => {}
             _ => return Ok(None),
         }
         #[cfg(not(feature = "pg18"))]
@@ -393,7 +394,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     if ordered {
         plan.order = or_raise(planned_order(root, rel, &table)).unwrap_or_default();
     }
-    plan.limit = planned_limit(root, ordered, all_exact).filter(|_| table.is_salesforce());
+    plan.limit = planned_limit(root, ordered, all_exact).filter(|_| table.queries().is_some());
     let text = serde_json::to_string(&plan).unwrap_or_default();
     let none = std::ptr::null_mut();
     pg_sys::make_foreignscan(tlist, actual, (*rel).relid, exprs, text_list(&text), none, none, outer_plan)

@@ -68,11 +68,11 @@ fn output_of(table: &Table, plan: &ScanPlan) -> Result<(Output, Vec<(Source, pg_
         let place = (column.attnum - 1) as usize;
         let out = catalog::out_column(column, &table.collection, table.described.as_deref());
         // A table that has is_deleted always shows deleted rows too, whichever columns a query names.
-        let always = table.is_salesforce() && column.name == "is_deleted";
+        let always = table.asks_for_deleted() && column.name == "is_deleted";
         let source = match column.name.as_str() {
             _ if !always && !plan.columns.contains(&column.attnum) => Source::Null,
             "extra" if column.field.is_none() => Source::Extra,
-            "is_deleted" if !table.is_salesforce() => Source::IsDeleted,
+            "is_deleted" if !table.asks_for_deleted() => Source::IsDeleted,
             _ => {
                 columns.push(out?);
                 Source::Cell(columns.len() - 1)

@@ -2,9 +2,9 @@
 
 use crate::catalog::{self, Mapping};
 use crate::error::SyncError;
-use crate::extract::{rest, salesforce};
+use crate::extract;
 use crate::http::Stats;
-use crate::manifest::{Collection, Protocol};
+use crate::manifest::Collection;
 use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{lock, state};
 use crate::report::{fail, report, Report, Subject};
@@ -65,16 +65,10 @@ fn check(server: &str) -> Result<Vec<CheckRow>, Report> {
 
 fn check_one(context: &Context, collection: Option<Arc<Collection>>) -> CheckRow {
     let name = collection.as_ref().map(|c| c.name.clone());
-    let protocol = context.server.source.protocol;
     let result = match collection.as_ref().and_then(|c| c.unsupported.clone()) {
         Some(reason) => Err(SyncError::Unsupported { reason }),
         None => ask(context, &Arc::new(Stats::default()), move |api| {
-            Box::pin(async move {
-                match protocol {
-                    Protocol::Rest => rest::check(&api, collection.as_deref()).await,
-                    Protocol::Salesforce => salesforce::check(&api, collection.as_deref()).await,
-                }
-            })
+            Box::pin(async move { extract::check(&api, collection.as_deref()).await })
         }),
     };
     match result {

@@ -4,10 +4,9 @@ use super::state;
 use crate::catalog::{self, Mapping, Server};
 use crate::error::SyncError;
 use crate::extract::sink::Event;
-use crate::extract::{rest, salesforce, ReadEnd, ReadRequest};
+use crate::extract::{self, ReadEnd, ReadRequest};
 use crate::http::{AccessToken, Account, ApiClient, Stats};
 use crate::io::{Reading, READ_AHEAD_BYTES};
-use crate::manifest::Protocol;
 use crate::report::{fail, Report};
 use crate::worker;
 use futures_util::future::LocalBoxFuture;
@@ -116,12 +115,8 @@ pub fn start(
 ) -> Result<Reading, SyncError> {
     Reading::start(read_ahead_bytes, move |pool, sink| {
         Box::pin(async move {
-            let protocol = account.source.protocol;
             let api = ApiClient::new(account, stats, Arc::new(sink.clone()), &pool)?;
-            match protocol {
-                Protocol::Rest => rest::read(&api, request, &sink).await,
-                Protocol::Salesforce => salesforce::read(&api, request, &sink).await,
-            }
+            extract::read(&api, request, &sink).await
         })
     })
 }

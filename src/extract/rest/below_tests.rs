@@ -161,7 +161,7 @@ async fn a_live_query_reads_below_parents_too() {
         outputs: vec![output(&source, "members", None)],
         mode: Mode::Scan(crate::extract::Scan::default()),
     };
-    read(&client(account(source.clone(), &server.url)), request, &sink).await.unwrap();
+    Rest::read(&client(account(source.clone(), &server.url)), request, &sink).await.unwrap();
     assert_eq!(paths(&server), ["/lists?", "/batch?"]);
 }
 

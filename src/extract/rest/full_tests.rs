@@ -198,7 +198,7 @@ fn stripe_is_read_with_the_fewest_calls() {
     let groups = crate::extract::group::group(&source, outputs(None));
     let listings: Vec<String> = groups
         .iter()
-        .map(|(_, request)| crate::http::shown_request(&account, &first_request(request, &account).unwrap()))
+        .map(|(_, request)| crate::http::shown_request(&account, &Rest::first_request(request, &account).unwrap()))
         .collect();
     assert!(groups.len() < served.len(), "children share their parents' listings");
     for listing in &listings {
@@ -300,8 +300,8 @@ async fn a_check_is_one_cheap_call() {
     let app = app(30);
     let server = serve(&app).await;
     let api = api(source(), &server, |_| ());
-    check(&api, source().collection("lines")).await.unwrap();
+    Rest::check(&api, source().collection("lines")).await.unwrap();
     assert_eq!(server.seen()[0].param("limit"), Some("1"));
-    assert!(matches!(check(&api, None).await, Err(SyncError::NotFound { .. })), "this app has no /account");
+    assert!(matches!(Rest::check(&api, None).await, Err(SyncError::NotFound { .. })), "this app has no /account");
     assert_eq!(server.calls(), 2);
 }

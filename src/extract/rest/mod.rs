@@ -25,62 +25,79 @@ mod take;
 mod walk;
 mod wide;
 
-pub use discover::describe;
 pub use feed::is_followed;
-pub use scan::pushable;
 pub use tables::KEY_SEPARATOR;
 
+use super::reader::Reader;
 use super::sink::Sink;
-use super::{json, single_output, Mode, ReadEnd, ReadRequest, Scan};
+use super::{json, single_output, Described, Mode, Op, OutColumn, Pushed, ReadEnd, ReadRequest, Scan};
 use crate::error::SyncError;
 use crate::http::{Account, ApiClient, Reply, Request};
 use crate::manifest::Collection;
 
-/// Reads what `request` asks for and gives its pages to `sink`.
-pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
-    let api = &api.prepared().await?;
-    let outputs = &request.outputs;
-    let (mut end, is_full) = match &request.mode {
-        Mode::Full { resume } => (full::read(api, outputs, resume.as_ref(), true, sink).await?, true),
-        Mode::Keys => return full::read(api, outputs, None, false, sink).await,
-        Mode::Incremental => (incremental::read(api, outputs, sink).await?, false),
-        Mode::Scan(scan) => return scan::read(api, single_output(&request)?, scan, sink).await,
-    };
-    deleted::read_all(api, outputs, &mut end, is_full, sink).await?;
-    Ok(end)
-}
+/// The reader of everything that data can describe.
+pub struct Rest;
 
-/// Tries the credentials (`None`), or whether a collection may be read, with one cheap call.
-pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
-    let api = &api.prepared().await?;
-    let account = api.account();
-    let request = match (collection, &account.source.check_path) {
-        (None, Some(path)) => Request { target: path.clone(), ..Request::default() },
-        (None, None) => {
-            let served = account.source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
-            let served = served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?;
-            request::base_request(account, served, &[], Some(1))?
-        }
-        (Some(collection), _) => {
-            let bases = request::bases(&account.source, collection)?;
-            let base = bases.first().ok_or_else(|| SyncError::internal("a child collection without a parent"))?;
-            request::base_request(account, base, &[], Some(1))?
-        }
-    };
-    let is_json = |reply: &Reply| json::check(pages::Text::of(&reply.body).as_str()).map_err(|e| e.to_string());
-    api.call_parsed(request, is_json).await
-}
+impl Reader for Rest {
+    async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
+        let api = &api.prepared().await?;
+        let outputs = &request.outputs;
+        let (mut end, is_full) = match &request.mode {
+            Mode::Full { resume } => (full::read(api, outputs, resume.as_ref(), true, sink).await?, true),
+            Mode::Keys => return full::read(api, outputs, None, false, sink).await,
+            Mode::Incremental => (incremental::read(api, outputs, sink).await?, false),
+            Mode::Scan(scan) => return scan::read(api, single_output(&request)?, scan, sink).await,
+        };
+        deleted::read_all(api, outputs, &mut end, is_full, sink).await?;
+        Ok(end)
+    }
 
-/// The first call that a request makes: what EXPLAIN shows.
-pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
-    let output = request.outputs.first().ok_or_else(|| SyncError::internal("a request without a table"))?;
-    let scan = match &request.mode {
-        Mode::Scan(scan) => scan.clone(),
-        _ => Scan::default(),
-    };
-    let account = &crate::http::without_calls(account);
-    // A query for a key that no record can have makes no call.
-    Ok(scan::first_request(account, output, &scan)?.unwrap_or_default())
+    async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
+        let api = &api.prepared().await?;
+        let account = api.account();
+        let request = match (collection, &account.source.check_path) {
+            (None, Some(path)) => Request { target: path.clone(), ..Request::default() },
+            (None, None) => {
+                let served = account.source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
+                let served = served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?;
+                request::base_request(account, served, &[], Some(1))?
+            }
+            (Some(collection), _) => {
+                let bases = request::bases(&account.source, collection)?;
+                let base = bases.first().ok_or_else(|| SyncError::internal("a child collection without a parent"))?;
+                request::base_request(account, base, &[], Some(1))?
+            }
+        };
+        let is_json = |reply: &Reply| json::check(pages::Text::of(&reply.body).as_str()).map_err(|e| e.to_string());
+        api.call_parsed(request, is_json).await
+    }
+
+    fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
+        let output = request.outputs.first().ok_or_else(|| SyncError::internal("a request without a table"))?;
+        let scan = match &request.mode {
+            Mode::Scan(scan) => scan.clone(),
+            _ => Scan::default(),
+        };
+        let account = &crate::http::without_calls(account);
+        // A query for a key that no record can have makes no call.
+        Ok(scan::first_request(account, output, &scan)?.unwrap_or_default())
+    }
+
+    fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
+        scan::pushable(collection, column, op)
+    }
+
+    fn is_described(collection: &Collection) -> bool {
+        collection.discover.is_some()
+    }
+
+    async fn describe(
+        api: &ApiClient,
+        collection: &Collection,
+        _since: Option<&str>,
+    ) -> Result<Option<Described>, SyncError> {
+        discover::describe(api, collection).await
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ async fn keys(server: &crate::http::testing::Server, request: ReadRequest) -> Ve
     let channel = Channel::new(0, Box::new(|| {}));
     (0..100).for_each(|_| channel.want_more());
     let sink = crate::extract::sink::Sink::new(Arc::clone(&channel));
-    read(&api(source(), server, |_| ()), request, &sink).await.unwrap();
+    Rest::read(&api(source(), server, |_| ()), request, &sink).await.unwrap();
     let mut pages = Vec::new();
     while let Some(Event::Page(page)) = channel.take() {
         pages.push(page);
@@ -74,7 +74,7 @@ async fn no_call_is_made_before_a_row_is_wanted() {
     let channel = Channel::new(0, Box::new(|| {}));
     let sink = crate::extract::sink::Sink::new(Arc::clone(&channel));
     let api = api(source(), &server, |_| ());
-    let mut reading = Box::pin(read(&api, scan("things", vec![], None), &sink));
+    let mut reading = Box::pin(Rest::read(&api, scan("things", vec![], None), &sink));
     for pages in 0..3 {
         for _ in 0..200 {
             assert!((&mut reading).now_or_never().is_none());
@@ -133,7 +133,7 @@ fn what_can_be_pushed_is_told_before_a_scan() {
         ("balances", 0, Op::Eq, Pushed::No),
     ] {
         let out = output(&source, name, None);
-        assert_eq!(pushable(&out.collection, &out.columns[column], op), want, "{name} {column} {op:?}");
+        assert_eq!(Rest::pushable(&out.collection, &out.columns[column], op), want, "{name} {column} {op:?}");
     }
 }
 
@@ -146,7 +146,7 @@ fn explain_shows_the_first_call() {
         (scan("things", vec![], None), "GET /things?limit=10"),
         (scan("lines", vec![], Some(5)), "GET /things?limit=5"),
     ] {
-        let shown = first_request(&request, &account).unwrap();
+        let shown = Rest::first_request(&request, &account).unwrap();
         assert_eq!(crate::http::shown_request(&account, &shown), want);
     }
 }

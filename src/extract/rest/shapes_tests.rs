@@ -199,7 +199,7 @@ async fn an_accounts_own_fields_become_columns() {
             "types": {"number": "numeric", "date": "date"}, "off": {"field": "/hidden", "values": "true"}},
         "columns": [{"name": "id", "type": "text"}, {"name": "email", "type": "text", "field": "/properties/email"}]}))]}));
     let api = client(account(source.clone(), &server.url));
-    let described = describe(&api, source.collection("things").unwrap()).await.unwrap().unwrap();
+    let described = Rest::describe(&api, source.collection("things").unwrap(), None).await.unwrap().unwrap();
     let got: Vec<(&str, &str, &str, bool)> =
         described.columns.iter().map(|c| (c.name.as_str(), c.field.as_str(), c.type_name.as_str(), c.off)).collect();
     assert_eq!(
@@ -214,7 +214,7 @@ async fn an_accounts_own_fields_become_columns() {
     assert_eq!(got[4], ("a_b", "/properties/a~1b", "date", false));
     assert_eq!((got.len(), described.columns[2].label.as_deref()), (5, Some("L")));
     let none = things(json!({}));
-    assert_eq!(describe(&api, &serde_json::from_value(none).unwrap()).await.unwrap(), None);
+    assert_eq!(Rest::describe(&api, &serde_json::from_value(none).unwrap(), None).await.unwrap(), None);
 }
 
 #[tokio::test]

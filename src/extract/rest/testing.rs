@@ -189,7 +189,7 @@ pub fn api(source: Source, server: &Server, change: impl FnOnce(&mut crate::http
 pub async fn run(api: &ApiClient, request: ReadRequest) -> (Vec<Page>, Result<ReadEnd, SyncError>) {
     let channel = Channel::new(1 << 30, Box::new(|| {}));
     let sink = Sink::new(Arc::clone(&channel));
-    let end = read(api, request, &sink).await;
+    let end = crate::extract::read(api, request, &sink).await;
     let mut pages = Vec::new();
     while let Some(event) = channel.take() {
         match event {

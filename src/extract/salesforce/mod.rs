@@ -31,68 +31,93 @@ mod testing;
 mod testing_server;
 mod wide;
 
-pub use describe::{describe, list_objects};
-pub use push::{order_pushable, pushable};
+pub use describe::list_objects;
 
+use super::reader::{Queries, Reader};
 use super::sink::Sink;
-use super::{single_output, Mode, ReadEnd, ReadRequest};
+use super::{single_output, Described, Mode, Op, OutColumn, Pushed, ReadEnd, ReadRequest};
 use crate::error::SyncError;
 use crate::http::{Account, ApiClient, Request};
 use crate::manifest::Collection;
 use plan::Plan;
 use read::{Run, Sequence};
 
-/// Reads one collection; its rows go to the sink.
-pub async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
-    let output = single_output(&request)?;
-    let plan = Plan::new(output, api.account())?;
-    let mut run = Run::new(api, sink, plan, matches!(request.mode, Mode::Keys));
-    let checkpoint = match &request.mode {
-        Mode::Full { resume } => Some(sync::full(&mut run, resume.as_ref()).await?),
-        Mode::Incremental => Some(sync::incremental(&mut run).await?),
-        Mode::Scan(wanted) => {
-            scan::scan(&mut run, wanted).await?;
-            None
-        }
-        Mode::Keys => {
-            sync::keys(&mut run).await?;
-            None
-        }
-    };
-    Ok(ReadEnd { checkpoints: vec![checkpoint], notes: run.notes, ..ReadEnd::default() })
-}
+/// The reader of Salesforce.
+pub struct Salesforce;
 
-/// The first call of a read as EXPLAIN shows it; nothing is sent.
-pub fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
-    let mut plan = Plan::new(single_output(request)?, account)?;
-    Ok(match &request.mode {
-        Mode::Scan(wanted) => scan::first_request(&plan, wanted),
-        Mode::Incremental => read::first_request(&plan, &sync::bounds(&plan)?, Sequence::ByStamp),
-        Mode::Full { .. } => read::first_request(&plan, &soql::Tail::default(), Sequence::ById),
-        Mode::Keys => {
-            plan.fields.clear();
-            read::first_request(&plan, &soql::Tail::default(), Sequence::ById)
-        }
-    })
-}
+impl Reader for Salesforce {
+    const QUERIES: Option<Queries> = Some(Queries { page: 2000, keys: 200 });
 
-/// Whether the credentials work (`None`), and whether a collection can be read: described, queryable, and one id given.
-pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
-    let root = plan::root(api.account())?;
-    let Some(collection) = collection else {
-        api.call(Request { target: format!("{root}/limits"), ..Request::default() }).await?;
-        return Ok(());
-    };
-    if let Some(reason) = &collection.unsupported {
-        return Err(SyncError::Unsupported { reason: reason.clone() });
+    async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
+        let output = single_output(&request)?;
+        let plan = Plan::new(output, api.account())?;
+        let mut run = Run::new(api, sink, plan, matches!(request.mode, Mode::Keys));
+        let checkpoint = match &request.mode {
+            Mode::Full { resume } => Some(sync::full(&mut run, resume.as_ref()).await?),
+            Mode::Incremental => Some(sync::incremental(&mut run).await?),
+            Mode::Scan(wanted) => {
+                scan::scan(&mut run, wanted).await?;
+                None
+            }
+            Mode::Keys => {
+                sync::keys(&mut run).await?;
+                None
+            }
+        };
+        Ok(ReadEnd { checkpoints: vec![checkpoint], notes: run.notes, ..ReadEnd::default() })
     }
-    let object = soql::check_name(&collection.object)?;
-    describe(api, object, None).await?;
-    api.call(Request {
-        target: format!("{root}/query"),
-        query: vec![("q".to_string(), format!("SELECT Id FROM {object} LIMIT 1"))],
-        ..Request::default()
-    })
-    .await?;
-    Ok(())
+
+    fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
+        let mut plan = Plan::new(single_output(request)?, account)?;
+        Ok(match &request.mode {
+            Mode::Scan(wanted) => scan::first_request(&plan, wanted),
+            Mode::Incremental => read::first_request(&plan, &sync::bounds(&plan)?, Sequence::ByStamp),
+            Mode::Full { .. } => read::first_request(&plan, &soql::Tail::default(), Sequence::ById),
+            Mode::Keys => {
+                plan.fields.clear();
+                read::first_request(&plan, &soql::Tail::default(), Sequence::ById)
+            }
+        })
+    }
+
+    /// A collection is described, queryable, and gives one id.
+    async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
+        let root = plan::root(api.account())?;
+        let Some(collection) = collection else {
+            api.call(Request { target: format!("{root}/limits"), ..Request::default() }).await?;
+            return Ok(());
+        };
+        if let Some(reason) = &collection.unsupported {
+            return Err(SyncError::Unsupported { reason: reason.clone() });
+        }
+        let object = soql::check_name(&collection.object)?;
+        describe::describe(api, object, None).await?;
+        api.call(Request {
+            target: format!("{root}/query"),
+            query: vec![("q".to_string(), format!("SELECT Id FROM {object} LIMIT 1"))],
+            ..Request::default()
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
+        push::pushable(collection, column, op)
+    }
+
+    fn order_pushable(column: &OutColumn) -> bool {
+        push::order_pushable(column)
+    }
+
+    fn is_described(_collection: &Collection) -> bool {
+        true
+    }
+
+    async fn describe(
+        api: &ApiClient,
+        collection: &Collection,
+        since: Option<&str>,
+    ) -> Result<Option<Described>, SyncError> {
+        describe::describe(api, &collection.object, since).await
+    }
 }

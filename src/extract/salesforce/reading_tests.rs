@@ -4,6 +4,7 @@ use super::testing::{column, output};
 use super::testing_server::{failed, id, ok, on_runtime, page, record, Answer, Got, Played, BEGUN};
 use crate::error::SyncError;
 use crate::extract::batch::Cell;
+use crate::extract::reader::Reader;
 use crate::extract::sink::{Channel, Event, Sink};
 use crate::extract::{Filter, FilterValue, Mode, Op, Output, ReadRequest, Scan, Target};
 use serde_json::{json, Value};
@@ -251,7 +252,7 @@ fn a_live_query_calls_only_when_rows_are_wanted() {
         let sink = Sink::new(channel.clone());
         let api = played.api.clone();
         let request = ReadRequest { outputs: vec![table()], mode: Mode::Scan(Scan::default()) };
-        let reading = tokio::spawn(async move { super::read(&api, request, &sink).await });
+        let reading = tokio::spawn(async move { crate::extract::read(&api, request, &sink).await });
         let settle = || async {
             for _ in 0..50 {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -387,13 +388,13 @@ fn an_object_is_described_or_its_absence_explained() {
         })
         .await;
         let api = &played.api;
-        let described = super::describe(api, "Account", None).await.unwrap().unwrap();
+        let described = super::describe::describe(api, "Account", None).await.unwrap().unwrap();
         assert_eq!(described.last_modified.as_deref(), Some("Wed, 31 Dec 2025 00:00:00 GMT"));
-        assert_eq!(super::describe(api, "Account", described.last_modified.as_deref()).await, Ok(None));
-        assert!(matches!(super::describe(api, "AccountTag", None).await, Err(SyncError::Unsupported { .. })));
-        assert!(matches!(super::describe(api, "Lost__c", None).await, Err(SyncError::NotFound { .. })));
-        assert!(super::describe(api, "../limits", None).await.is_err());
-        assert_eq!(super::check(api, None).await, Ok(()));
-        assert_eq!(super::check(api, Some(&table().collection)).await, Ok(()));
+        assert_eq!(super::describe::describe(api, "Account", described.last_modified.as_deref()).await, Ok(None));
+        assert!(matches!(super::describe::describe(api, "AccountTag", None).await, Err(SyncError::Unsupported { .. })));
+        assert!(matches!(super::describe::describe(api, "Lost__c", None).await, Err(SyncError::NotFound { .. })));
+        assert!(super::describe::describe(api, "../limits", None).await.is_err());
+        assert_eq!(super::Salesforce::check(api, None).await, Ok(()));
+        assert_eq!(super::Salesforce::check(api, Some(&table().collection)).await, Ok(()));
     });
 }

@@ -95,7 +95,7 @@ impl Played {
     pub async fn read(&self, output: Output, mode: Mode) -> Got {
         let channel = Channel::new(1 << 30, Box::new(|| {}));
         let request = ReadRequest { outputs: vec![output], mode };
-        let end = super::read(&self.api, request, &Sink::new(channel.clone())).await;
+        let end = crate::extract::read(&self.api, request, &Sink::new(channel.clone())).await;
         let mut pages = Vec::new();
         while let Some(Event::Page(page)) = channel.take() {
             pages.push(page);

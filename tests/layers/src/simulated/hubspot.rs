@@ -2,7 +2,7 @@
 
 use super::{Reader, Simulator};
 use crate::error::SyncError;
-use crate::extract::rest;
+use crate::extract;
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -253,9 +253,9 @@ async fn what_is_not_permitted_stops_nothing_else() {
 #[tokio::test]
 async fn a_bad_token_is_told_and_a_spent_day_ends_the_run() {
     let simulator = portal().await;
-    rest::check(&reader(&simulator).client(), None).await.unwrap();
+    extract::check(&reader(&simulator).client(), None).await.unwrap();
     let mut wrong = Reader::new(&simulator, "hubspot", &[], &[("access_token", "other")]);
-    let refused = rest::check(&wrong.client(), None).await.unwrap_err();
+    let refused = extract::check(&wrong.client(), None).await.unwrap_err();
     assert!(matches!(refused, SyncError::AuthRejected { status: 401, .. }), "{refused:?}");
     let failed = wrong.refresh(&["deals"]).await;
     assert!(matches!(failed["deals"], SyncError::AuthRejected { .. }), "{failed:?}");

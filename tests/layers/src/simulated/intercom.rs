@@ -2,7 +2,7 @@
 
 use super::{Reader, Simulator};
 use crate::error::SyncError;
-use crate::extract::rest;
+use crate::extract;
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
@@ -174,9 +174,9 @@ async fn what_is_not_permitted_stops_nothing_else() {
 #[tokio::test]
 async fn a_bad_token_is_told() {
     let simulator = workspace().await;
-    rest::check(&reader(&simulator).client(), None).await.unwrap();
+    extract::check(&reader(&simulator).client(), None).await.unwrap();
     let mut wrong = Reader::new(&simulator, "intercom", &[], &[("access_token", "other")]);
-    let refused = rest::check(&wrong.client(), None).await.unwrap_err();
+    let refused = extract::check(&wrong.client(), None).await.unwrap_err();
     assert!(matches!(refused, SyncError::AuthRejected { status: 401, .. }), "{refused:?}");
     let failed = wrong.refresh(&["tags"]).await;
     assert!(matches!(failed["tags"], SyncError::AuthRejected { .. }), "{failed:?}");

@@ -2,7 +2,7 @@
 
 use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
-use crate::extract::rest;
+use crate::extract;
 use crate::extract::time::parse_iso;
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
@@ -177,11 +177,11 @@ async fn each_way_in_works_and_a_bad_credential_is_told() {
     let simulator = account().await;
     // The data center is at a login host of its own; here it is given.
     let mut by_token = Reader::new(&simulator, "mailchimp", &[("dc", "us6")], &[("access_token", "sim-access")]);
-    rest::check(&by_token.client(), None).await.unwrap();
+    extract::check(&by_token.client(), None).await.unwrap();
     by_token.refresh_well(&["lists"]).await;
     assert!(by_token.agrees(&simulator, "lists", &[]).await > 0);
     let mut wrong = Reader::new(&simulator, "mailchimp", &[], &[("api_key", "other-us6")]);
-    let refused = rest::check(&wrong.client(), None).await.unwrap_err();
+    let refused = extract::check(&wrong.client(), None).await.unwrap_err();
     assert!(matches!(refused, SyncError::AuthRejected { status: 401, .. }), "{refused:?}");
     let failed = wrong.refresh(&LISTED).await;
     assert_eq!(failed.len(), LISTED.len());

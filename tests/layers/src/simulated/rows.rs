@@ -6,7 +6,7 @@ use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
-use crate::extract::{rest, Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
+use crate::extract::{Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
 use crate::http::testing::{policy, Tokens};
 use crate::http::{Account, ApiClient, ClientPool, Stats};
 use crate::manifest::{Column, Deletes, Format, Shape, Source};
@@ -167,7 +167,7 @@ impl Reader {
         let (outputs, mode) = (request.outputs.clone(), request.mode.clone());
         let names: Vec<String> = outputs.iter().map(|output| output.collection.name.clone()).collect();
         let channel = Channel::new(1 << 30, Box::new(|| {}));
-        let ended = rest::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
+        let ended = crate::extract::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
         let end: ReadEnd = ended
             .map_err(|error| names.iter().map(|name| (name.clone(), error.clone())).collect::<BTreeMap<_, _>>())?;
         names.iter().for_each(|name| self.tables.entry(name.clone()).or_default().seen.clear());

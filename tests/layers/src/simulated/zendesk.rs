@@ -2,7 +2,7 @@
 
 use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
-use crate::extract::rest;
+use crate::extract;
 use crate::http::{oauth, ClientPool, Stats};
 use crate::manifest::Auth;
 use serde_json::{json, Value};
@@ -219,14 +219,14 @@ async fn each_way_in_works_and_a_bad_credential_is_told() {
     let simulator = desk().await;
     let subdomain = [("subdomain", "sim")];
     let mut by_token = Reader::new(&simulator, "zendesk", &subdomain, &[("access_token", "sim-access")]);
-    rest::check(&by_token.client(), None).await.unwrap();
+    extract::check(&by_token.client(), None).await.unwrap();
     by_token.refresh_well(&["groups"]).await;
     assert!(by_token.agrees(&simulator, "groups", &[]).await > 0);
     let names = by_token.collection_names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for credentials in [&[("email", "agent@sim.example"), ("api_token", "other")][..], &[("access_token", "other")]] {
         let mut reader = Reader::new(&simulator, "zendesk", &subdomain, credentials);
-        let refused = rest::check(&reader.client(), None).await.unwrap_err();
+        let refused = extract::check(&reader.client(), None).await.unwrap_err();
         assert!(matches!(refused, SyncError::AuthRejected { status: 401, .. }), "{refused:?}");
         let failed = reader.refresh(&names).await;
         assert_eq!(failed.len(), names.len());
