@@ -37,7 +37,7 @@ test-e2e: ## Run only the end-to-end tests, against what is installed. TESTS='-k
 bench: install ## Measure speed, memory and calls against COPY and others: docs/benchmarks.md. About 25 minutes.
 	@bash scripts/bench.sh $(BENCH)
 
-demo: ## Show it all: a private server on 127.0.0.1:54329 and two simulated apps; leaves them running.
+demo: ## Show it all: a private server on 127.0.0.1:54329 and five simulated apps; leaves them running.
 	@bash demo/run.sh
 
 demo-stop: ## End what make demo left running, and remove its data.

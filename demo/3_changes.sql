@@ -1,5 +1,6 @@
 SELECT collection, mode, fetched, inserted, updated, unchanged, deleted, calls FROM cloudsync_refresh('salesforce');
 SELECT collection, mode, fetched, inserted, updated, unchanged, deleted, calls FROM cloudsync_refresh('stripe');
+SELECT collection, mode, fetched, inserted, updated, unchanged, deleted, calls FROM cloudsync_refresh('zendesk');
 
 SELECT 'account' AS what, id, name, is_deleted FROM salesforce.accounts WHERE name LIKE 'Renamed%'
 UNION ALL SELECT 'lead', id, name, is_deleted FROM salesforce.leads WHERE is_deleted

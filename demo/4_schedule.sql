@@ -1,3 +1,3 @@
-SELECT cloudsync_schedule('salesforce', '* * * * *') AS salesforce_job,
-       cloudsync_schedule('stripe', '* * * * *') AS stripe_job;
+SELECT server, cloudsync_schedule(server, '* * * * *') AS job
+FROM unnest(ARRAY['salesforce', 'stripe', 'zendesk', 'hubspot', 'intercom']) AS server;
 SELECT jobid, schedule, command FROM cron.job ORDER BY 1;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole story on one machine: build, start a private server and two simulated apps, connect, sync, change, ask.
+# The whole story on one machine: build, start a private server and the simulated apps, connect five, sync, change, ask.
 # Leaves everything running; `make demo-stop` ends it. Run again, it starts over.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -46,6 +46,12 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
+# What the simulator said when it started: {"stripe": {"http": "http://..", ..}, ..}.
+addresses=()
+for app in salesforce stripe zendesk hubspot intercom; do
+    addresses+=(-v "${app}_url=$(sed -nE 's/.*"'$app'":\{"http":"([^"]+)".*/\1/p' "$DEMO/simulator.json")")
+done
+
 # Tells an app's control port something: control METHOD PATH [JSON].
 control() {
     curl -fsS -X "$1" "$control$2" -H 'Content-Type: application/json' ${3:+-d "$3"}
@@ -53,8 +59,7 @@ control() {
 
 psql() {
     PGOPTIONS='-c client_min_messages=notice' "$bin/psql" -X -q -h 127.0.0.1 -p $DEMO_PORT -U postgres -v ON_ERROR_STOP=1 \
-        -v salesforce_url="http://127.0.0.1:$((DEMO_SIMULATOR_PORT + 1))" \
-        -v stripe_url="http://127.0.0.1:$((DEMO_SIMULATOR_PORT + 2))" -P pager=off "$@"
+        "${addresses[@]}" -P pager=off "$@"
 }
 
 # Runs one chapter, each statement shown before its result.
@@ -64,46 +69,59 @@ chapter() {
     psql -d demo --echo-queries <"$TOP/demo/$1"
 }
 
-control POST /salesforce/seed '{"accounts": 300, "contacts": 600, "leads": 200, "opportunities": 400}' >/dev/null
-control POST /stripe/seed '{"products": 12, "customers": 250, "charges": 1500, "invoices": 400, "subscriptions": 150}' >/dev/null
+# Company number i has the same name and domain in every app.
+seed() {
+    control POST "/$1/seed" "$2" >/dev/null
+}
+seed salesforce '{"accounts": 300, "contacts": 600, "leads": 200, "opportunities": 400, "tasks": 2000, "until": "now"}'
+seed stripe '{"products": 12, "customers": 250, "charges": 1500, "invoices": 400, "subscriptions": 150}'
+seed zendesk '{"groups": 5, "organizations": 60, "users": 200, "tickets": 300, "until": "now"}'
+seed zendesk '{"ticket_comments": 200, "until": "now"}'
+seed hubspot '{"owners": 3, "companies": 60, "contacts": 200, "deals": 80, "email_campaigns": 4, "until": "now"}'
+seed hubspot '{"email_events": 400, "until": "now"}'
+seed intercom '{"admins": 4, "companies": 60, "users": 120, "until": "now"}'
+seed intercom '{"conversations": 40, "until": "now"}'
+seed intercom '{"conversation_parts": 120, "until": "now"}'
 psql -d postgres -c 'CREATE DATABASE demo'
 
-chapter 1_connect.sql "connecting two apps"
+chapter 1_connect.sql "connecting five apps"
 chapter 2_first_sync.sql "the first sync"
 
 echo
-say "at the apps: an account gets a new name, a lead is deleted, a customer is deleted, another one signs up"
+say "at the apps: an account gets a new name, a lead and a customer are deleted, another one signs up, a ticket is solved"
 pick() {
     psql -d demo -At -c "$1"
 }
 account=$(pick "SELECT id FROM salesforce.accounts ORDER BY id LIMIT 1")
 lead=$(pick "SELECT id FROM salesforce.leads ORDER BY id LIMIT 1")
 customer=$(pick "SELECT id FROM stripe.customers ORDER BY id LIMIT 1")
+ticket=$(pick "SELECT id FROM zendesk.tickets ORDER BY id LIMIT 1")
 control PATCH "/salesforce/accounts/$account" '{"Name": "Renamed by the Demo"}' >/dev/null
 control DELETE "/salesforce/leads/$lead" >/dev/null
 control DELETE "/stripe/customers/$customer" >/dev/null
+control PATCH "/zendesk/tickets/$ticket" '{"status": "solved"}' >/dev/null
 control POST /stripe/customers '{"name": "Newly Signed Up", "email": "hello@newly-signed-up.example"}' >/dev/null
 
-chapter 3_changes.sql "one refresh brings the changes, in one call for Stripe and one a collection for Salesforce"
+chapter 3_changes.sql "one refresh brings the changes: one call in all for Stripe, one a collection for Salesforce"
 chapter 4_schedule.sql "from now on pg_cron keeps the tables fresh"
 
 control PATCH "/salesforce/accounts/$account" '{"Name": "Renamed Once More"}' >/dev/null
 say "renamed that account again; now waiting for pg_cron's next minute"
 for second in $(seq 90); do
     runs=$(pick "SELECT count(*) FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')")
-    [ "$runs" -ge 2 ] && break
+    [ "$runs" -ge 5 ] && break
     if [ -t 2 ]; then
         printf '\r    %2d s, %s of 2 jobs done ' "$second" "$runs" >&2
     elif [ $((second % 15)) = 0 ]; then
-        say "$second s, $runs of 2 jobs done"
+        say "$second s, $runs of 5 jobs done"
     fi
     sleep 1
 done
 [ ! -t 2 ] || echo >&2
-[ "$runs" -ge 2 ] || fail "pg_cron ran nothing within 90 s; see $DEMO/server.log"
+[ "$runs" -ge 5 ] || fail "pg_cron ran nothing within 90 s; see $DEMO/server.log"
 
 chapter 5_fresh.sql "what pg_cron did"
-chapter 6_questions.sql "two questions that need both apps"
+chapter 6_questions.sql "questions that need several apps"
 
 cat <<END
 
