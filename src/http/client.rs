@@ -4,6 +4,7 @@
 
 use super::limit::Limiter;
 use super::pool::ClientPool;
+use super::proof::Leave;
 use super::retry::{parse_retry_after, roll, wait_before, RetryPolicy};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
@@ -61,6 +62,12 @@ enum Miss {
     },
 }
 
+impl Miss {
+    fn refuses_credentials(&self) -> bool {
+        matches!(self, Miss::Token { .. } | Miss::Final(SyncError::AuthRejected { .. }))
+    }
+}
+
 impl ApiClient {
     pub fn new(
         account: Account,
@@ -87,6 +94,18 @@ impl ApiClient {
         request: Request,
         parse: impl Fn(&Reply) -> Result<T, String> + Send + Sync,
     ) -> Result<T, SyncError> {
+        let mut leave = self.inner.account.proof.leave().await?;
+        let result = self.call_with_tries(request, parse, &mut leave).await;
+        leave.ended(&result);
+        result
+    }
+
+    async fn call_with_tries<T: Send>(
+        &self,
+        request: Request,
+        parse: impl Fn(&Reply) -> Result<T, String> + Send + Sync,
+        leave: &mut Leave,
+    ) -> Result<T, SyncError> {
         let policy = &self.inner.account.policy;
         let mut waited = Duration::ZERO;
         let mut attempt = 0;
@@ -99,6 +118,9 @@ impl ApiClient {
                 },
                 Err(miss) => miss,
             };
+            if !miss.refuses_credentials() {
+                leave.accepted();
+            }
             match miss {
                 Miss::Final(error) => return Err(error),
                 Miss::Reduce(error) => {

@@ -15,12 +15,16 @@ use once_cell::sync::Lazy;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// What calls have told, by account.
 static TOLD: Lazy<Mutex<HashMap<u64, BTreeMap<String, String>>>> = Lazy::new(Mutex::default);
 
 /// More accounts than this in one process, and all are asked again.
 const KEPT: usize = 256;
+
+/// Held while an app is asked, so that streams that start together ask once.
+static ASKING: Lazy<AsyncMutex<()>> = Lazy::new(AsyncMutex::default);
 
 fn told() -> MutexGuard<'static, HashMap<u64, BTreeMap<String, String>>> {
     // Whole entries are put in under the lock, so a panic elsewhere leaves it usable.
@@ -56,8 +60,13 @@ pub async fn with_calls(api: &ApiClient) -> Result<Account, SyncError> {
     let mut account = without_calls(api.account());
     let source = account.source.clone();
     let identity = identity(&account);
-    let known = told().get(&identity).cloned().unwrap_or_default();
-    account.options.extend(known);
+    let known = || told().get(&identity).cloned().unwrap_or_default();
+    account.options.extend(known());
+    if source.values.keys().all(|name| account.options.contains_key(name)) {
+        return Ok(account);
+    }
+    let _one_at_a_time = ASKING.lock().await;
+    account.options.extend(known());
     let mut news = BTreeMap::new();
     for (name, ways) in &source.values {
         for way in ways {
@@ -83,7 +92,10 @@ pub async fn with_calls(api: &ApiClient) -> Result<Account, SyncError> {
 async fn ask(api: &ApiClient, account: &Account, way: &Derived) -> Result<Option<String>, SyncError> {
     let (Some(call), Some(pointer)) = (&way.call, &way.pointer) else { return Ok(None) };
     let answer: Value = if call.path.starts_with("https://") || call.path.starts_with("http://") {
-        elsewhere(api, account, call).await?
+        let leave = account.proof.leave().await?;
+        let answer = elsewhere(api, account, call).await;
+        leave.ended(&answer);
+        answer?
     } else {
         let mut request = Request { target: call.path.clone(), ..Request::default() };
         for (name, param) in &call.params {

@@ -15,6 +15,7 @@ pub mod oauth;
 mod pace;
 mod pace_table;
 mod pool;
+mod proof;
 pub mod retry;
 mod rules;
 mod scrub;
@@ -27,6 +28,7 @@ pub use address::{fill, setting, shown_request};
 pub use client::ApiClient;
 pub use derive::without_calls;
 pub use pool::ClientPool;
+pub use proof::Proof;
 
 use crate::error::SyncError;
 use crate::manifest::{Auth, ErrorRule, Source};
@@ -49,6 +51,8 @@ pub struct Account {
     pub policy: Policy,
     /// What a token exchange gave; `None` for sources with static credentials.
     pub token: Option<AccessToken>,
+    /// Whether the credentials are known to be good; shared by all calls of a run.
+    pub proof: Proof,
 }
 
 impl Account {

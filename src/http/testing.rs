@@ -2,7 +2,7 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
-use super::{AccessToken, Account, ApiClient, ClientPool, Policy, Stats, TokenSource};
+use super::{AccessToken, Account, ApiClient, ClientPool, Policy, Proof, Stats, TokenSource};
 use crate::error::SyncError;
 use crate::manifest::Source;
 use crate::secret::Secret;
@@ -185,6 +185,7 @@ pub fn account(source: Source, url: &str) -> Account {
         credentials: BTreeMap::from([("api_key".to_string(), Secret::new(KEY))]),
         policy: policy(),
         token: None,
+        proof: Proof::default(),
     }
 }
 

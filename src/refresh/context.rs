@@ -5,13 +5,14 @@ use crate::catalog::{self, Mapping, Server};
 use crate::error::SyncError;
 use crate::extract::sink::Event;
 use crate::extract::{self, ReadEnd, ReadRequest};
-use crate::http::{AccessToken, Account, ApiClient, Stats};
+use crate::http::{AccessToken, Account, ApiClient, Proof, Stats};
 use crate::io::{Reading, READ_AHEAD_BYTES};
 use crate::report::{fail, Report};
 use crate::worker;
 use futures_util::future::LocalBoxFuture;
 use pgrx::prelude::*;
 use pgrx::PgSqlErrorCode as Code;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
 /// A server and who refreshes it.
@@ -19,6 +20,8 @@ pub struct Context {
     pub server: Server,
     pub user: pg_sys::Oid,
     pub mapping: Mapping,
+    /// What the calls so far say of the credentials with this fingerprint.
+    proof: RefCell<(i64, Proof)>,
 }
 
 impl Context {
@@ -29,7 +32,8 @@ impl Context {
         let server = catalog::server(server)?;
         catalog::check_usage(&server, user)?;
         let mapping = catalog::mapping(&server, user)?;
-        Ok(Context { server, user, mapping })
+        let proof = RefCell::new((mapping.fingerprint(), Proof::default()));
+        Ok(Context { server, user, mapping, proof })
     }
 
     /// The account with the stored access token, if one still holds. Sees credentials changed since.
@@ -37,7 +41,14 @@ impl Context {
         let mapping = catalog::mapping(&self.server, self.user)?;
         let uses_tokens = self.server.source.auth.may_use_tokens();
         let token = if uses_tokens { state::load_token(&self.server, &mapping)? } else { None };
-        Ok(catalog::account(&self.server, &mapping, token))
+        let mut account = catalog::account(&self.server, &mapping, token);
+        let fingerprint = mapping.fingerprint();
+        let mut known = self.proof.borrow_mut();
+        if known.0 != fingerprint {
+            *known = (fingerprint, Proof::default());
+        }
+        account.proof = known.1.clone();
+        Ok(account)
     }
 }
 

@@ -1,8 +1,11 @@
 """Sources that are files of facts only fill tables as the first two do: every collection, then what changed, then nothing."""
 
+import re
+
 import pytest
 
 from session import assert_counts_add_up
+from simulator import ROOT
 
 # source: its server options, credentials, what is seeded, and the collections compared with the ledger by number.
 SOURCES = {
@@ -32,10 +35,45 @@ SOURCES = {
     ),
 }
 
+# One credential of each, spoiled in a form that the app itself has to refuse.
+WRONG = {
+    "zendesk": {"api_token": "wrong"},
+    "hubspot": {"access_token": "pat-na1-wrong"},
+    "intercom": {"access_token": "wrong"},
+    "mailchimp": {"api_key": "00000000000000000000000000000000-us6"},
+}
+
+# A collection whose records can change and go, and a change of one.
+CHANGES = {
+    "zendesk": ("tickets", {"subject": "Changed"}, "subject"),
+    "hubspot": ("deals", {"properties": {"dealname": "Changed"}}, "dealname"),
+    "intercom": ("companies", {"name": "Changed"}, "name"),
+    "mailchimp": ("list_members", {"vip": True}, "vip"),
+}
+
+# A collection that the account may not read, how the app says so, and a word of it that must reach the user.
+REFUSED = {
+    "zendesk": ("audit_logs", "/api/v2/audit_logs", {"error": {"title": "Forbidden", "message": "You do not have access"}}, "You do not have access"),
+    "hubspot": (
+        "deals",
+        "/crm/v3/objects/deals",
+        {
+            "status": "error", "category": "MISSING_SCOPES", "message": "This app hasn't been granted all required scopes.",
+            "errors": [{"message": "One or more of the following scopes are required.", "context": {"requiredGranularScopes": ["crm.objects.deals.read"]}}],
+        },
+        "scopes",
+    ),
+    "intercom": ("tags", "/tags", {"type": "error.list", "errors": [{"code": "api_plan_restricted", "message": "Active subscription needed."}]}, "Active subscription needed"),
+    "mailchimp": ("conversations", "/3.0/conversations", {"title": "Forbidden", "status": 403, "detail": "Your account may not see this."}, "may not see this"),
+}
+
 
 @pytest.fixture(params=SOURCES)
 def connected(request, pg, sim):
-    source = request.param
+    return connect(request.param, pg, sim)
+
+
+def connect(source, pg, sim):
     options, credentials, seeds, counted = SOURCES[source]
     if source == "zendesk":
         sim.config(source, export_per_minute=0, calls_per_minute=0)
@@ -66,11 +104,81 @@ def test_every_collection_is_filled_and_kept(connected, pg, sim):
     assert live == 1, counted[0]
 
 
+@pytest.mark.proves("D1", "D4")
+@pytest.mark.parametrize("source", CHANGES)
+def test_changes_deletions_and_restores_arrive(source, pg, sim):
+    connect(source, pg, sim)
+    collection, fields, column = CHANGES[source]
+    for outcome in pg.refresh(source):
+        assert outcome.status == "ok", outcome
+    changed, deleted = sim.ids(source, collection)[:2]
+    key = " || ':' || ".join(pg.column("SELECT unnest(key) FROM cloudsync.collections WHERE source = %s AND collection = %s", source, collection))
+
+    def stored(record):
+        return pg.row(f"SELECT is_deleted, {column} AS value FROM {source}.{collection} WHERE {key}::text = %s", str(record))
+
+    def refreshed():
+        if source == "zendesk":
+            # Its exports hold the last minute back.
+            sim.clock(sim.get("/clock")["offset_seconds"] + 120)
+        for outcome in pg.refresh(source):
+            assert outcome.status == "ok", outcome
+            assert_counts_add_up(outcome)
+
+    before = stored(changed).value
+    sim.change(source, collection, changed, fields)
+    sim.remove(source, collection, deleted)
+    refreshed()
+    assert stored(changed) == (False, stored(changed).value)
+    assert stored(changed).value != before
+    assert stored(deleted).is_deleted
+    sim.undelete(source, collection, deleted)
+    refreshed()
+    assert not stored(deleted).is_deleted
+    alive = sum(not row["deleted"] for row in sim.ledger(source, collection))
+    assert pg.value(f"SELECT count(*) FROM {source}.{collection} WHERE NOT is_deleted") == alive
+
+
+@pytest.mark.proves("E4")
+@pytest.mark.parametrize("source", REFUSED)
+def test_a_collection_that_may_not_be_read_fails_alone(source, pg, sim):
+    connect(source, pg, sim)
+    refused, path, body, words = REFUSED[source]
+    sim.fault(source, "status", {"path_prefix": path}, times=0, status=403, body=body)
+    outcomes = {outcome.collection: outcome for outcome in pg.refresh(source)}
+    bad = outcomes.pop(refused)
+    assert (bad.status, bad.sqlstate) == ("failed", "42501"), bad
+    assert words in bad.message, bad.message
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}, outcomes
+    checked = {row.collection: row for row in pg.rows("SELECT * FROM cloudsync_check(%s)", source)}
+    assert checked[refused].status == "failed" and words in checked[refused].message, checked[refused]
+    assert checked[None].status == "ok", checked[None]
+
+
 @pytest.mark.proves("E1")
-def test_wrong_credentials_are_told_by_a_check(connected, pg):
-    source, _ = connected
-    name = next(iter(SOURCES[source][1]))
-    wrong = "wrong@sim.example" if name == "email" else "00000000000000000000000000000000-us6" if source == "mailchimp" else "wrong"
-    pg.run(f"ALTER USER MAPPING FOR CURRENT_USER SERVER {source} OPTIONS (SET {name} '{wrong}')")
+@pytest.mark.parametrize("source", WRONG)
+def test_wrong_credentials_stop_everything_after_one_call(source, pg, sim):
+    connect(source, pg, sim)
+    for name, value in WRONG[source].items():
+        pg.run(f"ALTER USER MAPPING FOR CURRENT_USER SERVER {source} OPTIONS (SET {name} '{value}')")
+    sim.clear_requests(source)
+    outcomes = pg.refresh(source)
+    assert {outcome.status for outcome in outcomes} <= {"failed", "skipped"}, outcomes
+    assert {outcome.sqlstate for outcome in outcomes if outcome.status == "failed"} == {"28000"}, outcomes
+    assert len(sim.requests(source)) == 1, sim.requests(source)
     found = pg.rows("SELECT * FROM cloudsync_check(%s)", source)
     assert found[0].status == "failed" and found[0].sqlstate == "28000", found[0]
+
+
+CATALOG = next((f for f in [ROOT.parent / "shared/catalog/object", ROOT / "../../shared/catalog/object"] if f.is_dir()), None)
+
+
+@pytest.mark.skipif(CATALOG is None, reason="no catalog beside this checkout")
+def test_every_source_has_the_collections_of_the_catalog(pg):
+    names = {
+        file.stem: re.findall(r"^ *- name: (\w+)", file.read_text(encoding="utf-8").split("\ncollections:")[1], re.M)
+        for file in CATALOG.glob("*.yaml")
+    }
+    assert len(names) == 13
+    offered = dict(pg.rows("SELECT source, count(*) FROM cloudsync.collections GROUP BY 1"))
+    assert offered == {source: len(found) for source, found in names.items()}

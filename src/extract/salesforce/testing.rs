@@ -1,7 +1,7 @@
 //! Accounts, tables and recorded replies for the tests of this reader.
 
 use crate::extract::{Described, DescribedColumn, OutColumn, Output, Target};
-use crate::http::{Account, Policy};
+use crate::http::{Account, Policy, Proof};
 use crate::manifest::{field_path, Auth, Collection, Column, Cursor, Deletes, Format, Kind, Protocol, Source};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         credentials: [("token".to_string(), crate::secret::Secret::new("t"))].into(),
         policy: Policy::default(),
         token: None,
+        proof: Proof::default(),
     }
 }
 

@@ -108,6 +108,7 @@ impl Reader {
             credentials: self.credentials.clone(),
             policy: policy(),
             token: None,
+            proof: Default::default(),
         }
     }
 
