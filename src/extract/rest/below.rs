@@ -12,7 +12,8 @@ use super::pages::ListPage;
 use super::raw::text_at;
 use super::request::{bases, key_text, stamp_of};
 use super::tables::{Stamp, Tables, FLUSH_BYTES};
-use super::walk::{can_ask_since, can_read_since, start_of, Part, Walk};
+use super::walk::{can_ask_since, can_read_since, Part, Walk};
+use super::windows::start_of;
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
@@ -254,7 +255,7 @@ impl Below<'_> {
         let cursor = listing.cursor.clone().filter(|cursor| !cursor.created_only);
         let from = self.from(cursor.as_ref(), key.as_deref())?;
         let is_bounded = from.is_some() && can_ask_since(&listing);
-        let part = Part { from, opaque: None, names: asked.names.clone(), may_be_gone: true };
+        let part = Part { from, names: asked.names.clone(), may_be_gone: true, ..Part::default() };
         let outputs = std::slice::from_ref(self.output);
         let mut walk = Walk::new(self.api, &listing, outputs, part)?;
         let wanted = from.filter(|_| cursor.as_ref().is_some_and(|c| c.client_side || c.order.is_some()));
@@ -349,7 +350,7 @@ impl Below<'_> {
                 check_age(cursor, at)?;
                 Ok(Some(at.saturating_sub(overlap_us(cursor))))
             }
-            None => start_of(self.api, cursor),
+            None => start_of(self.api.account(), cursor),
         }
     }
 

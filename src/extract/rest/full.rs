@@ -9,7 +9,8 @@ use super::pages::ListPage;
 use super::raw::text_at;
 use super::request::{bases, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
-use super::walk::{start_of, Part, Walk};
+use super::walk::{Part, Walk};
+use super::windows::start_of;
 use super::{below, slices};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
@@ -254,7 +255,7 @@ async fn read_plain(
     sink: &Sink,
 ) -> Result<(), SyncError> {
     let from = match base.cursor.as_ref().filter(|cursor| !cursor.created_only) {
-        Some(cursor) => start_of(api, cursor)?,
+        Some(cursor) => start_of(api.account(), cursor)?,
         None => None,
     };
     let mut walk = Walk::new(api, base, outputs, Part::default())?;

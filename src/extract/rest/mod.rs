@@ -24,6 +24,7 @@ mod tables;
 mod take;
 mod walk;
 mod wide;
+mod windows;
 
 pub use feed::is_followed;
 pub use tables::KEY_SEPARATOR;
@@ -60,12 +61,12 @@ impl Reader for Rest {
             (None, None) => {
                 let served = account.source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
                 let served = served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?;
-                request::base_request(account, served, &[], Some(1))?
+                first_page(account, served)?
             }
             (Some(collection), _) => {
                 let bases = request::bases(&account.source, collection)?;
                 let base = bases.first().ok_or_else(|| SyncError::internal("a child collection without a parent"))?;
-                request::base_request(account, base, &[], Some(1))?
+                first_page(account, base)?
             }
         };
         let is_json = |reply: &Reply| json::check(pages::Text::of(&reply.body).as_str()).map_err(|e| e.to_string());
@@ -98,6 +99,11 @@ impl Reader for Rest {
     ) -> Result<Option<Described>, SyncError> {
         discover::describe(api, collection).await
     }
+}
+
+/// The first page of a listing, for as few records as the app gives.
+fn first_page(account: &Account, base: &Collection) -> Result<Request, SyncError> {
+    walk::first_request(account, base, &[], &walk::Part { limit: Some(1), ..walk::Part::default() })
 }
 
 #[cfg(test)]

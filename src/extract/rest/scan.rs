@@ -2,17 +2,17 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::bound::bound;
-use super::pages::{fetch, with_param, Pager, Shape};
-use super::request::{base_request, bases, by_key, is_gone, key_columns, shape, SECOND_US};
+use super::pages::{fetch, Shape};
+use super::request::{bases, by_key, is_gone, key_columns, SECOND_US};
 use super::tables::{Stamp, Tables};
+use super::walk::{self, Part, Walk};
 use super::{below, full};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Format, Method, Pages, Records, Source};
+use crate::manifest::{field_path, Collection, Cursor, Format, Method, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -27,7 +27,7 @@ enum Plan<'s> {
     /// Records by their keys, of the collection or of the parent that holds them.
     Keys { base: &'s Collection, requests: Vec<Request> },
     /// Listings; `is_exact` when they give nothing but what the query asks for.
-    Lists { lists: Vec<(&'s Collection, Request)>, is_exact: bool, is_filtered: bool },
+    Lists { lists: Vec<(&'s Collection, Collection, Part)>, is_exact: bool, is_filtered: bool },
 }
 
 /// How well the app reads a condition on a column.
@@ -165,7 +165,7 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
     reads(base, vec![(key.clone(), values_of(scan, output, parent.key_column.as_deref()?)?)])
 }
 
-fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan) -> Result<Plan<'s>, SyncError> {
+fn plan<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Result<Plan<'s>, SyncError> {
     let bases = bases(source, &output.collection)?;
     if let Some((base, mut requests)) = key_requests(source, output, scan) {
         let params = output.collection.parent.as_ref().filter(|_| base.name != output.collection.name);
@@ -218,31 +218,36 @@ fn plan<'s>(account: &Account, source: &'s Source, output: &Output, scan: &Scan)
             _ => is_exact = false,
         }
     }
-    let limit = scan.limit.filter(|_| is_exact);
-    let mut lists = Vec::new();
-    for base in bases {
-        let mut request = base_request(account, base, std::slice::from_ref(output), limit)?;
-        for (name, value) in &params {
-            request = with_param(&request, name, value);
-        }
-        if let Some(cursor) = base.cursor.as_ref().filter(|_| own) {
-            let [lower, upper] = bounds;
-            for (param, at, is_upper) in [(&cursor.param, lower, false), (&cursor.upper_param, upper, true)] {
-                if let (Some(param), Some(at)) = (param, at) {
-                    request = with_param(&request, param, &bound(cursor, at, is_upper));
-                }
-            }
-        }
-        lists.push((base, request));
-    }
-    Ok(Plan::Lists { lists, is_exact, is_filtered: !params.is_empty() })
+    let is_filtered = !params.is_empty();
+    let [from, to] = if own { bounds } else { [None, None] };
+    let part = Part { from, to, params, limit: scan.limit.filter(|_| is_exact), ..Part::default() };
+    let lists = bases.into_iter().map(|base| (base, bounded(base), part.clone())).collect();
+    Ok(Plan::Lists { lists, is_exact, is_filtered })
+}
+
+/// The listing as a query bounds it: by creation, too, where that is all that the app filters by.
+fn bounded(base: &Collection) -> Collection {
+    let cursor = base.cursor.clone().map(|cursor| Cursor { created_only: false, ..cursor });
+    Collection { cursor, ..base.clone() }
+}
+
+/// Whether a listing may show a record twice, because its pages or windows overlap or it moves while it is read.
+fn may_repeat(listing: &Collection) -> bool {
+    let by_time =
+        listing.cursor.as_ref().is_some_and(|cursor| cursor.step_seconds.is_some() || cursor.opaque.is_some());
+    by_time || listing.ceiling.is_some() || matches!(listing.pages, Some(Pages::TimeExport { .. }))
 }
 
 /// The first call that a query would make; `None` when it makes none.
 pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<Option<Request>, SyncError> {
-    Ok(match plan(account, &account.source, output, scan)? {
+    Ok(match plan(&account.source, output, scan)? {
         Plan::Keys { requests, .. } => requests.into_iter().next(),
-        Plan::Lists { lists, .. } => lists.into_iter().next().map(|(_, request)| request),
+        Plan::Lists { lists, .. } => match lists.first() {
+            Some((_, listing, part)) => {
+                Some(walk::first_request(account, listing, std::slice::from_ref(output), part)?)
+            }
+            None => None,
+        },
     })
 }
 
@@ -251,7 +256,7 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
     let source = std::sync::Arc::clone(&api.account().source);
     let outputs = std::slice::from_ref(output);
     let mut tables = Tables::new(api.account(), outputs, false);
-    let plan = plan(api.account(), &source, output, scan)?;
+    let plan = plan(&source, output, scan)?;
     sink.until_room().await?;
     match plan {
         Plan::Keys { base, requests } => {
@@ -273,10 +278,12 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
         }
         Plan::Lists { lists, is_exact, is_filtered } => {
             let mut left = scan.limit.filter(|_| is_exact);
-            for (base, request) in lists {
-                let mut pager = Pager::new(shape(base), request);
+            // Where parts of a listing share their bound, what lies on it comes twice.
+            tables.newest_come_first(lists.iter().any(|(_, listing, _)| may_repeat(listing)));
+            for (base, listing, part) in lists {
+                let mut walk = Walk::new(api, &listing, outputs, part)?;
                 loop {
-                    let page = match pager.next_page(api).await {
+                    let page = match walk.next_page().await {
                         Ok(Some(page)) => page,
                         Ok(None) => break,
                         // The list is there (that would be a 404); what the filter names is not.

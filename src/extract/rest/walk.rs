@@ -9,38 +9,36 @@
 use super::bound::bound;
 use super::names::{fields, Names};
 use super::onward::{text_of_place, with_token};
-use super::pages::{fetch, ListPage, Pager, Shape};
+use super::pages::{fetch, with_param, ListPage, Pager, Shape};
 use super::raw::text_at;
-use super::request::{is_named, key_text, now_us, request_with, shape, stamp_of, widest, SECOND_US};
+use super::request::{is_named, key_text, request_with, shape, stamp_of, widest};
 use super::wide::join;
+use super::windows::{start_of, windows_of, Window};
 use crate::error::SyncError;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::Output;
-use crate::http::{ApiClient, Request};
-use crate::manifest::{Collection, Cursor, Pages, Restart};
+use crate::http::{Account, ApiClient, Request};
+use crate::manifest::{Collection, Pages, Restart};
 use serde_json::{json, Value};
 use std::collections::{HashMap, VecDeque};
-
-const DAY_US: i64 = 86_400 * SECOND_US;
-
-/// A part of the listing, both ends included; `None` is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Window {
-    lower: Option<i64>,
-    upper: Option<i64>,
-}
 
 /// What to ask for.
 #[derive(Clone, Debug, Default)]
 pub struct Part {
     /// From here on; `None` for everything, or for where the source says that a first load begins.
     pub from: Option<i64>,
+    /// Up to here, for who wants no more.
+    pub to: Option<i64>,
     /// The app's own word for where to go on.
     pub opaque: Option<String>,
     /// Names of templates that are the same in every query.
     pub names: Names,
     /// An answer of 404 is an empty page (listings below a parent).
     pub may_be_gone: bool,
+    /// Further parameters, which take the place of those of the same name.
+    pub params: Vec<(String, String)>,
+    /// More records than these are not wanted.
+    pub limit: Option<u64>,
 }
 
 /// A walk through one listing.
@@ -78,46 +76,15 @@ fn first_token(base: &Collection) -> Option<&crate::manifest::FirstToken> {
     }
 }
 
-/// Where a first load begins: a day of the owner's, so many days ago, what the app still knows; else the beginning.
-pub fn start_of(api: &ApiClient, cursor: &Cursor) -> Result<Option<i64>, SyncError> {
-    let text = match &cursor.start {
-        Some(text) => crate::http::fill(api.account(), text)?.filter(|text| !text.is_empty()),
-        None => None,
-    };
-    let days_ago = |days: u32| now_us().saturating_sub(i64::from(days).saturating_mul(DAY_US));
-    let start = match text {
-        Some(text) => Some(parse_iso(&text).ok_or_else(|| {
-            SyncError::BadSetting {
-                option: crate::manifest::template::names(cursor.start.as_deref().unwrap_or_default())
-                    .next()
-                    .unwrap_or("start_date")
-                    .to_string(),
-                detail: "not a day or a time, as in 2024-01-31".to_string(),
-            }
-        })?),
-        None => cursor.start_days.map(days_ago),
-    };
-    Ok(start.max(cursor.oldest_days.map(days_ago)))
-}
-
 impl<'a> Walk<'a> {
     pub fn new(api: &'a ApiClient, base: &Collection, outputs: &'a [Output], part: Part) -> Result<Self, SyncError> {
-        let mut base = base.clone();
         let mut part = part;
-        let mut parts = fields(&base, outputs).into_iter();
+        let mut parts = fields(base, outputs).into_iter();
         if let Some(names) = parts.next() {
             part.names.set_list("fields", names);
         }
-        let more_fields: Vec<Vec<String>> = if is_named(&base, "fields") { parts.collect() } else { Vec::new() };
-        let mut windows = VecDeque::from([Window::default()]);
-        if let Some(cursor) = base.cursor.as_mut().filter(|cursor| !cursor.created_only) {
-            if let Some(zone) = &cursor.zone {
-                // A zone that nobody knows is one that we cannot count in.
-                cursor.zone = Some(crate::http::fill(api.account(), zone)?.unwrap_or_else(|| "unknown".into()));
-            }
-            let cursor = cursor.clone();
-            windows = windows_of(&base, &cursor, part.from.max(start_of(api, &cursor)?));
-        }
+        let more_fields: Vec<Vec<String>> = if is_named(base, "fields") { parts.collect() } else { Vec::new() };
+        let (base, mut windows) = in_time(api.account(), base, &part)?;
         let window = windows.pop_front().unwrap_or_default();
         Ok(Walk { api, base, outputs, part, windows, window, pager: None, count: 0, last_key: None, more_fields })
     }
@@ -126,7 +93,7 @@ impl<'a> Walk<'a> {
     pub fn resume(&mut self, position: &Value) -> Result<bool, SyncError> {
         let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
         if let (Some(lower), Some(cursor)) = (instant("window"), &self.base.cursor) {
-            self.windows = windows_of(&self.base, cursor, Some(lower));
+            self.windows = windows_of(&self.base, cursor, Some(lower), self.part.to);
             self.window = self.windows.pop_front().unwrap_or_default();
         }
         let first = self.request(None)?;
@@ -292,37 +259,8 @@ impl<'a> Walk<'a> {
         self.request_with_names(self.part.names.clone(), last_key)
     }
 
-    fn request_with_names(&self, mut names: Names, last_key: Option<String>) -> Result<Request, SyncError> {
-        let window = self.window;
-        let cursor = self.base.cursor.as_ref().filter(|cursor| !cursor.created_only);
-        if let Some(cursor) = cursor {
-            for (name, at, is_upper) in [("cursor", window.lower, false), ("upper", window.upper, true)] {
-                if let Some(at) = at {
-                    names.set_bound(name, cursor, at, is_upper);
-                }
-            }
-            widest(&self.base, cursor, &mut names);
-        }
-        if let Some(key) = last_key {
-            names.set("last_key", key);
-        }
-        let mut request = request_with(self.api.account(), &self.base, self.outputs, &names, None)?;
-        if self.part.may_be_gone {
-            request.accept = vec![404];
-        }
-        let opaque = cursor.and_then(|cursor| cursor.opaque.as_ref()).zip(self.part.opaque.as_ref());
-        if let Some((opaque, text)) = opaque {
-            return Ok(with_token(&request, &opaque.param, text, false));
-        }
-        let Some(cursor) = cursor else { return Ok(request) };
-        for (param, at, is_upper) in [(&cursor.param, window.lower, false), (&cursor.upper_param, window.upper, true)] {
-            if let (Some(param), Some(at)) = (param, at) {
-                let text = bound(cursor, at, is_upper);
-                let is_number = text.bytes().all(|b| b.is_ascii_digit());
-                request = with_token(&request, param, &text, is_number);
-            }
-        }
-        Ok(request)
+    fn request_with_names(&self, names: Names, last_key: Option<String>) -> Result<Request, SyncError> {
+        request_of(self.api.account(), &self.base, self.outputs, &self.part, self.window, names, last_key)
     }
 
     /// The pager of the first query, with the token that some apps want for it.
@@ -347,30 +285,78 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The windows of a part, the oldest first; neighbours share their bound.
-fn windows_of(base: &Collection, cursor: &Cursor, from: Option<i64>) -> VecDeque<Window> {
-    let now =
-        now_us().saturating_sub(i64::try_from(cursor.behind_seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_US));
-    // A bound in the future, or too near to now, is refused by the app.
-    let from = if cursor.behind_seconds > 0 { from.map(|from| from.min(now)) } else { from };
-    let step = cursor.step_seconds.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(i64::MAX);
-    let step = step.saturating_mul(SECOND_US);
-    let (Some(mut lower), true) = (from, cursor.step_seconds.is_some()) else {
-        let upper = (is_named(base, "upper") || cursor.step_seconds.is_some()).then_some(now);
-        return VecDeque::from([Window { lower: from, upper }]);
+/// The first request of a part, as far as it can be known without a call.
+pub fn first_request(
+    account: &Account,
+    base: &Collection,
+    outputs: &[Output],
+    part: &Part,
+) -> Result<Request, SyncError> {
+    let mut names = part.names.clone();
+    if let Some(fields) = fields(base, outputs).into_iter().next() {
+        names.set_list("fields", fields);
+    }
+    let (base, windows) = in_time(account, base, part)?;
+    request_of(account, &base, outputs, part, windows.front().copied().unwrap_or_default(), names, None)
+}
+
+/// The listing with its zone known, and the windows in which a part of it is read.
+fn in_time(account: &Account, base: &Collection, part: &Part) -> Result<(Collection, VecDeque<Window>), SyncError> {
+    let mut base = base.clone();
+    let Some(cursor) = base.cursor.as_mut().filter(|cursor| !cursor.created_only) else {
+        return Ok((base, VecDeque::from([Window::default()])));
     };
-    let mut windows = VecDeque::new();
-    // On whole seconds, or rounding would make a window wider than the app takes.
-    lower = lower.div_euclid(SECOND_US).saturating_mul(SECOND_US);
-    while lower < now {
-        let upper = lower.saturating_add(step).min(now);
-        windows.push_back(Window { lower: Some(lower), upper: Some(upper) });
-        lower = upper;
+    if let Some(zone) = &cursor.zone {
+        // A zone that nobody knows is one that we cannot count in.
+        cursor.zone = Some(crate::http::fill(account, zone)?.unwrap_or_else(|| "unknown".into()));
     }
-    if windows.is_empty() {
-        windows.push_back(Window { lower: Some(lower), upper: Some(lower) });
+    let cursor = cursor.clone();
+    let windows = windows_of(&base, &cursor, part.from.max(start_of(account, &cursor)?), part.to);
+    Ok((base, windows))
+}
+
+/// The first page of the query for a window.
+fn request_of(
+    account: &Account,
+    base: &Collection,
+    outputs: &[Output],
+    part: &Part,
+    window: Window,
+    mut names: Names,
+    last_key: Option<String>,
+) -> Result<Request, SyncError> {
+    let cursor = base.cursor.as_ref().filter(|cursor| !cursor.created_only);
+    if let Some(cursor) = cursor {
+        for (name, at, is_upper) in [("cursor", window.lower, false), ("upper", window.upper, true)] {
+            if let Some(at) = at {
+                names.set_bound(name, cursor, at, is_upper);
+            }
+        }
+        widest(base, cursor, &mut names);
     }
-    windows
+    if let Some(key) = last_key {
+        names.set("last_key", key);
+    }
+    let mut request = request_with(account, base, outputs, &names, part.limit)?;
+    if part.may_be_gone {
+        request.accept = vec![404];
+    }
+    for (name, value) in &part.params {
+        request = with_param(&request, name, value);
+    }
+    let opaque = cursor.and_then(|cursor| cursor.opaque.as_ref()).zip(part.opaque.as_ref());
+    if let Some((opaque, text)) = opaque {
+        return Ok(with_token(&request, &opaque.param, text, false));
+    }
+    let Some(cursor) = cursor else { return Ok(request) };
+    for (param, at, is_upper) in [(&cursor.param, window.lower, false), (&cursor.upper_param, window.upper, true)] {
+        if let (Some(param), Some(at)) = (param, at) {
+            let text = bound(cursor, at, is_upper);
+            let is_number = text.bytes().all(|b| b.is_ascii_digit());
+            request = with_token(&request, param, &text, is_number);
+        }
+    }
+    Ok(request)
 }
 
 /// The saved request of a page, with everything else as a fresh one has it.

@@ -8,6 +8,7 @@ mod intercom;
 mod mailchimp;
 mod program;
 mod rows;
+mod scans;
 mod zendesk;
 
 pub use program::Simulator;

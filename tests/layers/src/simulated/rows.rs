@@ -74,6 +74,11 @@ fn value_of(batch: &Batch, cell: &Cell) -> Value {
     }
 }
 
+/// The values of a row.
+pub fn cells(batch: &Batch, row: usize) -> Vec<Value> {
+    batch.row(row).iter().map(|cell| value_of(batch, cell)).collect()
+}
+
 impl Reader {
     /// A server of `app` at the simulator, without the documented pace: the tests have no minute to spare.
     pub fn new(simulator: &Simulator, app: &str, options: &[(&str, &str)], credentials: &[(&str, &str)]) -> Reader {
@@ -117,7 +122,7 @@ impl Reader {
             .unwrap()
     }
 
-    fn output(&self, name: &str) -> Output {
+    pub fn output(&self, name: &str) -> Output {
         let collection = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).clone();
         let column = |column: &Column| OutColumn {
             name: column.name.clone(),
@@ -210,7 +215,7 @@ impl Reader {
             assert_eq!(batch.rejected, [], "{}", output.collection.name);
             assert_eq!(batch.misfits, 0, "{}", output.collection.name);
             for (number, meta) in batch.rows.iter().enumerate() {
-                let cells: Vec<Value> = batch.row(number).iter().map(|cell| value_of(batch, cell)).collect();
+                let cells = cells(batch, number);
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 let key = output.key.iter().map(|part| text(&cells[*part])).collect::<Vec<_>>().join(":");
                 table.seen.insert(key.clone());

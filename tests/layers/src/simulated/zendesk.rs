@@ -1,5 +1,6 @@
 //! Every collection of Zendesk, against the simulator: first load, changes, deletions, what comes back, refusals, and calls.
 
+use super::scans::all_show_what_is_stored;
 use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
@@ -281,4 +282,16 @@ async fn a_spent_minute_is_waited_for() {
     let mut reader = reader(&simulator);
     reader.refresh_well(&["users"]).await;
     assert!(reader.agrees(&simulator, "users", &[]).await > 0);
+}
+
+/// The exports demand a first bound, also of a live query.
+#[tokio::test]
+async fn live_queries_show_what_is_stored() {
+    let simulator = desk().await;
+    let mut reader = reader(&simulator);
+    refresh_all(&mut reader).await;
+    all_show_what_is_stored(&reader, &[]).await;
+    for name in reader.collection_names() {
+        assert_eq!(reader.calls_of_one_row(&simulator, &name).await, 1, "{name}");
+    }
 }
