@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod binary;
 mod convert;
+mod csv;
 pub mod group;
 pub mod json;
 mod reader;

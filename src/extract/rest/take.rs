@@ -6,7 +6,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::raw::{at, elements, object_members, text_at};
-use crate::extract::salesforce::csv;
+use crate::extract::csv;
 use crate::extract::text;
 use crate::manifest::{field_path, Decoder, OneOrMany, Records};
 use bytes::Bytes;

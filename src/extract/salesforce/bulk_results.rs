@@ -5,9 +5,9 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::csv;
 use super::plan::{field_of, Plan, ID};
 use crate::extract::batch::Batch;
+use crate::extract::csv;
 use crate::extract::record::{About, RecordParser};
 use crate::extract::time::parse_iso;
 use crate::http::Reply;

@@ -13,7 +13,6 @@ mod bulk;
 mod bulk_results;
 #[cfg(test)]
 mod bulk_tests;
-pub mod csv;
 mod deleted;
 mod describe;
 mod plan;

@@ -1,4 +1,4 @@
-//! Reads the CSV of Bulk results (RFC 4180), one record at a time, without copying what is not escaped.
+//! Reads CSV (RFC 4180), one record at a time, without copying what is not escaped.
 //!
 //! A reply that was cut off must not look like a shorter one: an open quote, and a record with more or fewer fields than
 //! the header, are errors. (That the bytes are complete is checked before, by length and by the number of records.)
