@@ -446,3 +446,7 @@ fn unreadable_with(scrubber: &Scrubber, reply: &Reply, why: &str) -> SyncError {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_account_tests.rs"]
+mod account_tests;
