@@ -47,8 +47,16 @@ pub fn group(source: &Source, outputs: Vec<(Output, Option<Value>)>) -> Vec<(Vec
 
 fn shared(source: &Source, output: &Output, position: Option<&Value>) -> Shared {
     let collection = &output.collection;
-    if source.protocol != Protocol::Rest || collection.unsupported.is_some() {
+    if collection.unsupported.is_some() {
         return Shared::Alone;
+    }
+    match source.protocol {
+        Protocol::Rest => {}
+        // Changes of all tables share one look at which accounts there are. A first load goes alone: it has a position.
+        Protocol::GoogleAds if output.checkpoint.is_some() && position.is_none() => {
+            return Shared::Changes(String::new());
+        }
+        Protocol::GoogleAds | Protocol::Salesforce => return Shared::Alone,
     }
     if output.checkpoint.is_some() && position.is_none() {
         return match (is_followed(source, collection), listing_of(collection)) {

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod binary;
 mod convert;
 mod csv;
+pub mod google_ads;
 pub mod group;
 pub mod json;
 mod reader;
@@ -228,6 +229,8 @@ pub struct ReadEnd {
     pub failed: Vec<(usize, SyncError)>,
     /// Things the user should know.
     pub notes: Vec<String>,
+    /// Outputs of which a part was passed over: what their listing lacks may be there all the same.
+    pub incomplete: Vec<usize>,
 }
 
 /// The readable cursor of a checkpoint, for `cloudsync.status`: its `cursor` member.

@@ -4,6 +4,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::google_ads::GoogleAds;
 use super::rest::Rest;
 use super::salesforce::Salesforce;
 use super::sink::Sink;
@@ -30,7 +31,7 @@ pub(super) trait Reader {
     fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed;
 
     /// Whether the app's order by a column is exactly Postgres's. Asked only of readers with [`Reader::QUERIES`].
-    fn order_pushable(_column: &OutColumn) -> bool {
+    fn order_pushable(_collection: &Collection, _column: &OutColumn) -> bool {
         false
     }
 
@@ -68,6 +69,10 @@ macro_rules! dispatch {
                 type $reader = Salesforce;
                 $call
             }
+            (Protocol::GoogleAds, _) => {
+                type $reader = GoogleAds;
+                $call
+            }
             (Protocol::Rest, _) => {
                 type $reader = Rest;
                 $call
@@ -100,7 +105,7 @@ pub fn pushable(source: &Source, collection: &Collection, column: &OutColumn, op
 
 /// Whether the app can order by a column exactly as Postgres does.
 pub fn order_pushable(source: &Source, collection: &Collection, column: &OutColumn) -> bool {
-    dispatch!(source, Some(collection), R => R::QUERIES.is_some() && R::order_pushable(column))
+    dispatch!(source, Some(collection), R => R::QUERIES.is_some() && R::order_pushable(collection, column))
 }
 
 /// What the collection's query language takes, if it has one.

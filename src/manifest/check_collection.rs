@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     if let Some(select) = &collection.select {
         names.insert("fields");
-        self::select(collection, select, &asked, at, found);
+        self::select(source, collection, select, &asked, at, found);
     }
     if let Some(parent) = collection.parent.as_ref().filter(|p| p.path.is_some()) {
         // The request of a listing below a parent is checked with the parent; here its cursor's places.
@@ -106,7 +106,14 @@ fn changes(collection: &Collection, at: &str, names: &HashSet<&str>, found: &mut
     found.when(collection.path.is_none(), &place, "takes the place of a listing, and there is none");
 }
 
-fn select(collection: &Collection, select: &Select, asked: &Asked<'_>, at: &str, found: &mut Mistakes) {
+fn select(
+    source: &Source,
+    collection: &Collection,
+    select: &Select,
+    asked: &Asked<'_>,
+    at: &str,
+    found: &mut Mistakes,
+) {
     let place = format!("{at}/select");
     found.pointer(&format!("{place}/under"), &select.under);
     found.when(select.limit == Some(0), &format!("{place}/limit"), "asks for nothing");
@@ -132,7 +139,9 @@ fn select(collection: &Collection, select: &Select, asked: &Asked<'_>, at: &str,
         }
         .names("fields")
     });
-    found.when(!asked.names("fields") && !later, &place, "nothing in the request names {fields}");
+    // A protocol of its own names the fields itself.
+    let silent = source.protocol == Protocol::Rest && !asked.names("fields") && !later;
+    found.when(silent, &place, "nothing in the request names {fields}");
 }
 
 fn job(job: &Job, at: &str, names: &HashSet<&str>, found: &mut Mistakes) {
@@ -276,7 +285,7 @@ fn overlap(one: &Column, other: &Column) -> bool {
 /// A collection is a listing of its own, or comes out of others; a protocol knows its listings itself.
 fn where_from(source: &Source, collection: &Collection, at: &str, found: &mut Mistakes) {
     match source.protocol {
-        Protocol::Salesforce => {
+        Protocol::Salesforce | Protocol::GoogleAds => {
             found.when(collection.object.is_empty(), at, "object is needed: it is what the query names");
             found.when(collection.path.is_some(), &format!("{at}/path"), "this protocol makes its own paths");
         }

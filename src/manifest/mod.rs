@@ -129,10 +129,11 @@ pub enum Protocol {
     #[default]
     Rest,
     Salesforce,
+    GoogleAds,
 }
 
 /// Protocols whose name is kept for a reader that is not written yet.
-pub const RESERVED_PROTOCOLS: [&str; 2] = ["google_ads", "sfmc"];
+pub const RESERVED_PROTOCOLS: [&str; 1] = ["sfmc"];
 
 impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -140,6 +141,7 @@ impl<'de> Deserialize<'de> for Protocol {
         match name.as_str() {
             "rest" => Ok(Protocol::Rest),
             "salesforce" => Ok(Protocol::Salesforce),
+            "google_ads" => Ok(Protocol::GoogleAds),
             other if RESERVED_PROTOCOLS.contains(&other) => {
                 Err(D::Error::custom(format!("the protocol \"{other}\" has no reader yet")))
             }

@@ -34,7 +34,8 @@ impl Run {
             }
             let Some(job) = self.jobs.get_mut(*at).filter(|job| job.ended.is_none()) else { continue };
             let mut unmarked = None;
-            if let Some(seen) = job.seen.take() {
+            // What lies in a part that was passed over is not gone.
+            if let Some(seen) = job.seen.take().filter(|_| !end.incomplete.contains(&index)) {
                 let share = options::mass_delete_share(&server.options);
                 match subtransaction::guarded(|| seen.mark_missing(&job.local, &job.output, share)) {
                     Ok(marked) => job.counts.deleted += marked,

@@ -264,7 +264,7 @@ impl Run {
         };
         match source.protocol {
             Protocol::Salesforce => ready.iter().map(single).collect(),
-            Protocol::Rest => {
+            Protocol::Rest | Protocol::GoogleAds => {
                 let outputs = ready.iter().map(|(_, job)| (job.output.clone(), job.position.clone())).collect();
                 group(source, outputs)
                     .into_iter()

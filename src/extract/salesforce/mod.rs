@@ -104,7 +104,7 @@ impl Reader for Salesforce {
         push::pushable(collection, column, op)
     }
 
-    fn order_pushable(column: &OutColumn) -> bool {
+    fn order_pushable(_collection: &Collection, column: &OutColumn) -> bool {
         push::order_pushable(column)
     }
 
