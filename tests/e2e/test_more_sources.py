@@ -27,6 +27,17 @@ SOURCES = {
         [{"admins": 4, "tags": 6, "segments": 5, "companies": 23, "users": 44, "contacts": 31}, {"conversations": 26}],
         ["admins", "companies", "contacts", "conversations", "users"],
     ),
+    "google_ads": (
+        {"login_customer_id": "1000000001", "login_url": "{url}", "requests_per_second": "0"},
+        {
+            "developer_token": "sim-developer",
+            "client_id": "sim-client",
+            "client_secret": "sim-secret",
+            "refresh_token": "sim-refresh",
+        },
+        [{"campaigns": 9, "ad_groups": 14, "ads": 20, "ad_performance_report": 60, "until": "now"}],
+        ["campaigns", "ad_groups", "ads", "ad_performance_report"],
+    ),
     "mailchimp": (
         {"requests_per_second": "0"},
         {"api_key": "0123456789abcdef0123456789abcdef-us6"},
@@ -79,7 +90,9 @@ def connect(source, pg, sim):
         sim.config(source, export_per_minute=0, calls_per_minute=0)
     for seed in seeds:
         sim.seed(source, **seed)
-    given = ", ".join(f"{name} '{value}'" for name, value in {"base_url": sim.url(source), **options}.items())
+    url = sim.url(source)
+    settings = {"base_url": url, **{name: value.replace("{url}", url) for name, value in options.items()}}
+    given = ", ".join(f"{name} '{value}'" for name, value in settings.items())
     secrets = ", ".join(f"{name} '{value}'" for name, value in credentials.items())
     pg.run(
         f"CREATE SERVER {source} FOREIGN DATA WRAPPER cloudsync OPTIONS (source '{source}', {given})",

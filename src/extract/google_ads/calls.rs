@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn chunks_are_read_one_after_the_other() {
-        let body = r#"[{"results": [{"a": 1}, {"a": 2}], "fieldMask": "a"}, {"fieldMask": "a"}, {"results": [{"a": 3}]}]"#;
+        let body =
+            r#"[{"results": [{"a": 1}, {"a": 2}], "fieldMask": "a"}, {"fieldMask": "a"}, {"results": [{"a": 3}]}]"#;
         let answer = read_stream(&reply(body)).unwrap();
         assert_eq!(answer.rows().collect::<Vec<_>>(), [r#"{"a": 1}"#, r#"{"a": 2}"#, r#"{"a": 3}"#]);
         assert_eq!(answer.begun_us, Some(8_000_000));

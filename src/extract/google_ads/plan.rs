@@ -190,7 +190,8 @@ mod tests {
             "SELECT customer.id, campaign.id, campaign.name, campaign.status FROM campaign \
              PARAMETERS omit_unselected_resource_names = true"
         );
-        let report = plan("keywords_performance_report", &["adwords_customer_id", "ad_group_id", "keyword_id", "ctr"], &[]);
+        let report =
+            plan("keywords_performance_report", &["adwords_customer_id", "ad_group_id", "keyword_id", "ctr"], &[]);
         assert_eq!(
             report.select,
             [
@@ -209,9 +210,8 @@ mod tests {
     #[test]
     fn reports_begin_at_the_start_and_end_on_the_latest_day_anywhere() {
         let name = "campaign_performance_report";
-        let days = |options: &[(&str, &str)], from: i64| {
-            plan(name, &["campaign_id"], options).report.unwrap().windows(from)
-        };
+        let days =
+            |options: &[(&str, &str)], from: i64| plan(name, &["campaign_id"], options).report.unwrap().windows(from);
         let last = day("2026-01-11");
         assert_eq!(days(&[], i64::MIN), [Days { first: day("2000-01-01"), last }]);
         assert_eq!(days(&[("start_date", "2025-12-31")], i64::MIN), [Days { first: day("2025-12-31"), last }]);

@@ -20,8 +20,10 @@ pub struct QuietCalls {
 /// The listings of a run over all collections in which nothing is new.
 pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
     let mut all: Vec<QuietCalls> = Vec::new();
-    if source.protocol != Protocol::Rest {
-        return all;
+    match source.protocol {
+        Protocol::Rest => {}
+        Protocol::GoogleAds => return of_accounts(source),
+        Protocol::Salesforce => return all,
     }
     for collection in source.collections.iter().filter(|c| c.unsupported.is_none()) {
         for asked in listings(source, collection) {
@@ -32,6 +34,31 @@ pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
         }
     }
     all
+}
+
+/// Queries of Google Ads: which accounts there are, then one or more to each of them.
+fn of_accounts(source: &Source) -> Vec<QuietCalls> {
+    let served = || source.collections.iter().filter(|c| c.unsupported.is_none());
+    let accounts = QuietCalls {
+        path: "FROM customer_client".to_string(),
+        fills: served().map(|collection| collection.name.clone()).collect(),
+        calls: 1,
+        more:
+            "none when customer_ids names the accounts; without login_customer_id 1 more, and 1 for each further login"
+                .to_string(),
+    };
+    let of = |collection: &Collection| {
+        let from = format!("FROM {}", collection.object);
+        let more = match collection.cursor.as_ref().and_then(|cursor| Some((cursor, cursor.step_seconds?))) {
+            Some((cursor, step)) => {
+                let days = cursor.overlap_seconds.div_ceil(step) + 1;
+                format!("{days} to `{from}` for each account, and 1 for each day since the last run")
+            }
+            None => format!("1 to `{from}` for each account"),
+        };
+        QuietCalls { path: from, fills: vec![collection.name.clone()], calls: 0, more }
+    };
+    std::iter::once(accounts).chain(served().map(of)).collect()
 }
 
 fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {

@@ -235,6 +235,10 @@ fn quiet_cost(source: &Source, collection: &Collection) -> String {
             "nothing; the window's pages every {}",
             duration(window.at_least_every_seconds).trim_start_matches("1 ")
         ),
+        (None, Some(cursor)) if source.protocol == Protocol::GoogleAds && cursor.step_seconds.is_some() => {
+            "1 call for each account and day that is read again".to_string()
+        }
+        (None, _) if source.protocol == Protocol::GoogleAds => "1 call for each account".to_string(),
         (None, Some(_)) if is_asked_since(source, collection) => "1 call".to_string(),
         (None, _) if single => "1 call".to_string(),
         (None, _) if source.protocol == Protocol::Salesforce => "1 call, or all pages".to_string(),

@@ -41,7 +41,9 @@ impl Table {
 pub struct Reader {
     pub source: Source,
     pub tables: BTreeMap<String, Table>,
-    checkpoints: BTreeMap<String, Value>,
+    pub checkpoints: BTreeMap<String, Value>,
+    /// What the last refresh had to tell.
+    pub notes: Vec<String>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
 }
@@ -60,7 +62,7 @@ fn target(type_name: &str) -> Target {
     }
 }
 
-fn value_of(batch: &Batch, cell: &Cell) -> Value {
+pub(super) fn value_of(batch: &Batch, cell: &Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Bool(yes) => json!(yes),
@@ -91,6 +93,7 @@ impl Reader {
             source,
             tables: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            notes: Vec::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
         }
@@ -146,6 +149,7 @@ impl Reader {
     pub async fn refresh(&mut self, names: &[&str]) -> BTreeMap<String, SyncError> {
         let outputs = names.iter().map(|name| (self.output(name), None)).collect();
         let mut failed = BTreeMap::new();
+        self.notes.clear();
         for (_, request) in group(&self.source.clone(), outputs) {
             let names: Vec<String> = request.outputs.iter().map(|output| output.collection.name.clone()).collect();
             if let Err(errors) = self.read(request).await {
@@ -176,6 +180,7 @@ impl Reader {
         let ended = crate::extract::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
         let end: ReadEnd = ended
             .map_err(|error| names.iter().map(|name| (name.clone(), error.clone())).collect::<BTreeMap<_, _>>())?;
+        self.notes.extend(end.notes.iter().cloned());
         names.iter().for_each(|name| self.tables.entry(name.clone()).or_default().seen.clear());
         while let Some(event) = channel.take() {
             match event {
@@ -191,7 +196,8 @@ impl Reader {
             if failed.contains_key(name) {
                 continue;
             }
-            if matches!(mode, Mode::Keys) || matches!(output.collection.deletes, Deletes::Absent) {
+            let is_whole = !end.incomplete.contains(&index);
+            if is_whole && (matches!(mode, Mode::Keys) || matches!(output.collection.deletes, Deletes::Absent)) {
                 let Some(table) = self.tables.get_mut(name) else { continue };
                 for (key, row) in &mut table.rows {
                     row.is_deleted |= !table.seen.contains(key);
@@ -279,7 +285,7 @@ impl Reader {
 }
 
 /// A column's value by the app's record; `None` where the record does not have it.
-fn wanted(column: &Column, record: &Value) -> Option<Value> {
+pub(super) fn wanted(column: &Column, record: &Value) -> Option<Value> {
     let path = column.path();
     let value = path.iter().try_fold(record, |value, name| value.get(name))?;
     if !column.is_of_record() {
@@ -298,6 +304,7 @@ fn wanted(column: &Column, record: &Value) -> Option<Value> {
         "timestamptz" if column.format == Format::Unix => json!(value.as_i64()? * 1_000_000),
         "timestamptz" if column.format == Format::UnixMs => json!(value.as_i64()? * 1000),
         "timestamptz" => json!(crate::extract::time::parse_iso(value.as_str()?)?),
+        "date" => json!(crate::extract::time::parse_date(value.as_str()?)?),
         // Some apps write numbers and flags as texts.
         "numeric" | "bigint" | "boolean" => {
             value.as_str().map_or_else(|| Some(value.clone()), |text| serde_json::from_str(text).ok())?
