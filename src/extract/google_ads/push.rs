@@ -77,7 +77,7 @@ pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
 /// Whether the app's order of a column is Postgres's; see the top of this file.
 pub fn order_pushable(collection: &Collection, column: &OutColumn) -> bool {
     let is_daily = collection.cursor.as_ref().is_some_and(|cursor| cursor.step_seconds.is_some());
-    let in_key = || collection.primary_key.iter().any(|key| *key == column.name);
+    let in_key = || collection.primary_key.contains(&column.name);
     let is_always_there = || {
         let asked = collection.select.iter().flat_map(|select| &select.always_include);
         gaql::name_of(&column.path).is_ok_and(|name| asked.into_iter().any(|always| *always == name))

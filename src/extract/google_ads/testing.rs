@@ -14,6 +14,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         credentials: [("developer_token".to_string(), Secret::new("d"))].into(),
         policy: Policy::default(),
         token: None,
+        proof: Default::default(),
     }
 }
 
