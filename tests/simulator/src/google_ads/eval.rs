@@ -210,6 +210,7 @@ fn compare(field: &Field, condition: &Condition, value: &Value, today: &str) -> 
         Kind::Int64 | Kind::Int32 | Kind::Double => {
             super::metrics::number(value).total_cmp(&literal.text().parse().unwrap_or(0.0))
         }
+        Kind::Bool => shown(value).cmp(&literal.text().to_lowercase()),
         _ => shown(value).as_str().cmp(literal.text()),
     };
     let members = || value.as_array().map(|list| list.iter().map(shown).collect::<Vec<_>>()).unwrap_or_default();

@@ -185,6 +185,10 @@ fn a_manager_has_clients_but_no_figures() {
             (client["id"].as_str().unwrap().to_string(), client["level"].as_str().unwrap().to_string())
         })
         .collect();
+    for (no, ids) in [("FALSE", 3), ("false", 3)] {
+        let query = format!("SELECT customer_client.id FROM customer_client WHERE customer_client.manager = {no}");
+        assert_eq!(desk.rows(data::MANAGER, &query).len(), ids, "letters of either case are the same");
+    }
     let level = |id: &str| levels.iter().find(|(i, _)| i == id).map(|(_, level)| level.as_str());
     assert_eq!(
         (level(data::MANAGER), level(ONE), level("1000000003"), level(TWO)),
