@@ -1,7 +1,7 @@
 //! Reads what the user configured: servers, credentials, foreign tables and their columns.
 
 use crate::extract::{Described, OutColumn, Output, Target};
-use crate::http::{AccessToken, Account, Proof, SharedPace};
+use crate::http::{AccessToken, Account, Proof, SharedPace, Told};
 use crate::manifest::{field_path, load, naming, Collection, Deletes, Format, Protocol, Source};
 use crate::options;
 use crate::report::{fail, unknown_server, Report};
@@ -226,6 +226,7 @@ pub fn account(server: &Server, mapping: &Mapping, token: Option<AccessToken>) -
         policy,
         token,
         proof: Proof::default(),
+        told: Told::default(),
     }
 }
 

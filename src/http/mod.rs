@@ -21,6 +21,7 @@ mod rules;
 mod scrub;
 #[cfg(test)]
 pub mod testing;
+mod told;
 mod transport;
 mod verdict;
 
@@ -29,6 +30,7 @@ pub use client::ApiClient;
 pub use derive::without_calls;
 pub use pool::ClientPool;
 pub use proof::Proof;
+pub use told::Told;
 
 use crate::error::SyncError;
 use crate::manifest::{Auth, ErrorRule, Source};
@@ -53,6 +55,8 @@ pub struct Account {
     pub token: Option<AccessToken>,
     /// Whether the credentials are known to be good; shared by all calls of a run.
     pub proof: Proof,
+    /// What calls of this run have told.
+    pub told: Told,
 }
 
 impl Account {

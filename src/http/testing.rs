@@ -186,6 +186,7 @@ pub fn account(source: Source, url: &str) -> Account {
         policy: policy(),
         token: None,
         proof: Proof::default(),
+        told: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::catalog::{self, Mapping, Server};
 use crate::error::SyncError;
 use crate::extract::sink::Event;
 use crate::extract::{self, ReadEnd, ReadRequest};
-use crate::http::{AccessToken, Account, ApiClient, Proof, Stats};
+use crate::http::{AccessToken, Account, ApiClient, Proof, Stats, Told};
 use crate::io::{Reading, READ_AHEAD_BYTES};
 use crate::report::{fail, Report};
 use crate::worker;
@@ -22,6 +22,8 @@ pub struct Context {
     pub mapping: Mapping,
     /// What the calls so far say of the credentials with this fingerprint.
     proof: RefCell<(i64, Proof)>,
+    /// What calls have told so far.
+    told: Told,
 }
 
 impl Context {
@@ -33,7 +35,7 @@ impl Context {
         catalog::check_usage(&server, user)?;
         let mapping = catalog::mapping(&server, user)?;
         let proof = RefCell::new((mapping.fingerprint(), Proof::default()));
-        Ok(Context { server, user, mapping, proof })
+        Ok(Context { server, user, mapping, proof, told: Told::default() })
     }
 
     /// The account with the stored access token, if one still holds. Sees credentials changed since.
@@ -48,6 +50,7 @@ impl Context {
             *known = (fingerprint, Proof::default());
         }
         account.proof = known.1.clone();
+        account.told = self.told.clone();
         Ok(account)
     }
 }

@@ -15,6 +15,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         policy: Policy::default(),
         token: None,
         proof: Default::default(),
+        told: Default::default(),
     }
 }
 

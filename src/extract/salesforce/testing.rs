@@ -38,6 +38,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         policy: Policy::default(),
         token: None,
         proof: Proof::default(),
+        told: Default::default(),
     }
 }
 

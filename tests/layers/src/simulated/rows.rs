@@ -117,6 +117,7 @@ impl Reader {
             policy: policy(),
             token: None,
             proof: Default::default(),
+            told: Default::default(),
         }
     }
 
