@@ -43,7 +43,7 @@ mod tests {
         let failed = told.once("accounts", async { Err(failure.clone()) }).await;
         assert_eq!(failed, Err(failure));
         let (one, other) = tokio::join!(
-            told.clone().once("accounts", async { Ok(Value::from(1)) }),
+            told.once("accounts", async { Ok(Value::from(1)) }),
             told.once("accounts", async { Ok(Value::from(2)) })
         );
         assert_eq!((one, other), (Ok(Value::from(1)), Ok(Value::from(1))));
