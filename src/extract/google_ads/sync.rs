@@ -140,9 +140,8 @@ async fn table(
             Err(error) => return Err(error),
         }
     }
-    match refused {
-        Some(error) if read == 0 => return Err(error),
-        _ => {}
+    if let Some(error) = refused.filter(|_| read == 0) {
+        return Err(error);
     }
     let is_whole = notes.is_empty();
     Ok((Some(saved(&table.places, table.plan.report.is_some())), notes, is_whole))

@@ -89,6 +89,10 @@ pub async fn agrees(reader: &Reader, simulator: &Simulator, name: &str) -> usize
         let row = table.rows.get(&key).unwrap_or_else(|| panic!("{name} lacks {key}"));
         assert_eq!(row.is_deleted, is_deleted, "{name} {key}");
         for (column, value) in collection.columns.iter().zip(&row.cells) {
+            // They follow from the day, and the ledger has the day alone.
+            if ["week", "year"].contains(&column.name.as_str()) {
+                continue;
+            }
             let want = wanted(column, &record).unwrap_or(Value::Null);
             assert_eq!(*value, want, "{name} {key} {}", column.name);
             compared += usize::from(!want.is_null());
@@ -311,21 +315,17 @@ async fn an_interrupted_first_load_goes_on_where_it_was() {
 #[tokio::test]
 async fn an_answer_over_the_limit_is_asked_for_in_parts() {
     let simulator = accounts().await;
-    let mut reader = reader(&simulator);
-    reader.refresh_well(&["ad_performance_report"]).await;
-    simulator.forget_requests("google_ads").await;
-    let mut account = reader.account();
-    account.policy.max_body_bytes = 12_000;
-    let api = crate::http::testing::client(account);
-    for (name, is_halved) in [("ad_performance_report", true), ("ads", false)] {
+    simulator.post("/google_ads/config", json!({"page_size": 3})).await;
+    let reader = reader(&simulator);
+    // The days of a report can be fewer; what has no days comes page by page.
+    for (name, max_body_bytes, is_halved) in [("ad_performance_report", 30_000, true), ("ads", 2_000, false)] {
         simulator.forget_requests("google_ads").await;
-        simulator.post("/google_ads/config", json!({"page_size": 5})).await;
-        let mut output = reader.output(name);
-        output.checkpoint = None;
-        let request = ReadRequest { outputs: vec![output], mode: Mode::Full { resume: None } };
+        let mut account = reader.account();
+        account.policy.max_body_bytes = max_body_bytes;
+        let api = crate::http::testing::client(account);
+        let request = ReadRequest { outputs: vec![reader.output(name)], mode: Mode::Full { resume: None } };
         let channel = Channel::new(1 << 30, Box::new(|| {}));
-        let small = if is_halved { api.clone() } else { limited(&reader, 2_500) };
-        extract::read(&small, request, &Sink::new(Arc::clone(&channel))).await.unwrap();
+        extract::read(&api, request, &Sink::new(Arc::clone(&channel))).await.unwrap();
         let mut rows = 0;
         while let Some(Event::Page(page)) = channel.take() {
             rows += page.batches.iter().map(|(_, batch)| batch.rows.len()).sum::<usize>();
@@ -334,13 +334,8 @@ async fn an_answer_over_the_limit_is_asked_for_in_parts() {
         let calls = simulator.requests("google_ads").await;
         let paged = calls.iter().filter(|call| call["path"].as_str().unwrap().ends_with(":search")).count();
         assert_eq!(paged == 0, is_halved, "{name}: {paged} of {} calls", calls.len());
+        assert!(calls.len() > 5, "{name}: {} calls", calls.len());
     }
-}
-
-fn limited(reader: &Reader, bytes: u64) -> crate::http::ApiClient {
-    let mut account = reader.account();
-    account.policy.max_body_bytes = bytes;
-    crate::http::testing::client(account)
 }
 
 #[tokio::test]
