@@ -385,6 +385,12 @@ async fn an_account_that_may_not_be_read_stays_behind_alone() {
     // A look for what is gone does not take its rows for gone.
     reader.reconcile(&["campaigns"]).await;
     assert!(reader.tables["campaigns"].keys(false).iter().any(|key| key.starts_with(TWO)));
+    // Nor for those that are too old to be listed.
+    reader.refresh_well(&["click_performance_report"]).await;
+    let clicks = reader.tables["click_performance_report"].keys(false).len();
+    reader.tables.get_mut("click_performance_report").unwrap().rows.insert("older".into(), Default::default());
+    reader.reconcile(&["click_performance_report"]).await;
+    assert_eq!(reader.tables["click_performance_report"].keys(false).len(), clicks + 1);
     simulator.post("/google_ads/config", json!({"denied": []})).await;
     reader.refresh_well(&["campaigns", "campaign_performance_report"]).await;
     for name in ["campaigns", "campaign_performance_report"] {
