@@ -51,6 +51,7 @@ WRONG = {
     "zendesk": {"api_token": "wrong"},
     "hubspot": {"access_token": "pat-na1-wrong"},
     "intercom": {"access_token": "wrong"},
+    "google_ads": {"refresh_token": "wrong"},
     "mailchimp": {"api_key": "00000000000000000000000000000000-us6"},
 }
 

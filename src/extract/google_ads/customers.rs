@@ -63,9 +63,8 @@ pub fn manager(account: &Account) -> Result<Option<String>, SyncError> {
 /// Which accounts there are below one.
 pub fn below() -> Query {
     Query {
-        select: vec!["customer_client.id".to_string(), "customer_client.status".to_string()],
+        select: ["customer_client.id", "customer_client.manager", "customer_client.status"].map(String::from).to_vec(),
         from: "customer_client".to_string(),
-        conditions: vec!["customer_client.manager = FALSE".to_string()],
         ..Query::default()
     }
 }
@@ -106,7 +105,8 @@ async fn add_below(api: &ApiClient, root: &Customer, found: &mut Customers) -> R
     let stream = calls::stream(api, root, &below()).await?;
     for row in stream.rows() {
         let Some(id) = text_at(row, "/customerClient/id") else { continue };
-        if found.list.iter().any(|known| known.id == id) {
+        let is_manager = text_at(row, "/customerClient/manager").as_deref() == Some("true");
+        if is_manager || found.list.iter().any(|known| known.id == id) {
             continue;
         }
         match text_at(row, "/customerClient/status").as_deref() {

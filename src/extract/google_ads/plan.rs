@@ -96,6 +96,11 @@ impl Report {
         }
     }
 
+    /// Whether there may be rows from before the days that can be listed.
+    pub fn is_cut(&self) -> bool {
+        self.start > FIRST_DAY
+    }
+
     /// Where the next refresh of an account begins that was read up to `day`.
     pub fn since(&self, day: i64) -> i64 {
         day.saturating_sub(self.lookback)
@@ -219,6 +224,7 @@ mod tests {
         assert_eq!(days(&[("start_date", "2027-01-01")], i64::MIN), []);
         let report = plan(name, &["campaign_id"], &[]).report.unwrap();
         assert_eq!(report.since(day("2026-01-10")), day("2026-01-03"), "7 days");
+        assert!(!report.is_cut());
         let longer = plan(name, &["campaign_id"], &[("overlap_seconds", "1209601")]).report.unwrap();
         assert_eq!(longer.since(day("2026-01-16")), day("2026-01-01"), "15 days, as a part of one is one");
         let wrong = account(&[("start_date", "soon")]);
@@ -230,6 +236,7 @@ mod tests {
     fn clicks_are_asked_for_day_by_day_and_no_more_than_90_of_them() {
         let report = plan("click_performance_report", &["gcl_id"], &[]).report.unwrap();
         let all = report.windows(i64::MIN);
+        assert!(report.is_cut());
         assert_eq!(all.len(), 90);
         assert_eq!(all[0], Days { first: day("2025-10-13"), last: day("2025-10-13") });
         assert_eq!(all[89].last, day("2026-01-10"));

@@ -150,7 +150,7 @@ fn literal(nature: Nature, value: &FilterValue) -> Option<String> {
         (Nature::Integer, FilterValue::Number(text)) => text.parse::<i64>().ok().map(|n| n.to_string()),
         // An empty text may be no value at all.
         (Nature::Text, FilterValue::Text(text)) if !text.is_empty() => gaql::string(text),
-        (Nature::Bool, FilterValue::Bool(yes)) => Some(if *yes { "TRUE" } else { "FALSE" }.to_string()),
+        (Nature::Bool, FilterValue::Bool(yes)) => Some(yes.to_string()),
         _ => None,
     }
 }
@@ -265,7 +265,7 @@ mod tests {
                 "is_budget_explicitly_shared",
                 Op::Eq,
                 vec![Bool(true)],
-                "campaign_budget.explicitly_shared = TRUE",
+                "campaign_budget.explicitly_shared = true",
             ),
             (REPORT, "date_start", Op::Gt, vec![Date(5)], "Some(6) to None !"),
             (REPORT, "date_start", Op::Le, vec![Date(5)], "None to Some(5) !"),

@@ -140,11 +140,16 @@ async fn table(
             Err(error) => return Err(error),
         }
     }
-    match refused {
-        Some(error) if read == 0 => return Err(error),
-        _ => {}
+    if let Some(error) = refused.filter(|_| read == 0) {
+        return Err(error);
     }
-    let is_whole = notes.is_empty();
+    // Clicks of the past outlive the days in which Google tells of them.
+    let is_cut = table.plan.report.as_ref().is_some_and(|report| report.is_cut());
+    if is_cut && kind == Kind::Keys {
+        let name = &output.collection.name;
+        notes.push(format!("{name}: its first days cannot be listed any more, so no row was taken for gone"));
+    }
+    let is_whole = notes.is_empty() && !is_cut;
     Ok((Some(saved(&table.places, table.plan.report.is_some())), notes, is_whole))
 }
 

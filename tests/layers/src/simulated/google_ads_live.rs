@@ -124,32 +124,43 @@ async fn conditions_are_told_and_the_answer_is_the_ledgers() {
     let columns = ["adwords_customer_id", "id", "name", "status"];
     let all = ledger(&reader, &simulator, "campaigns", &columns).await;
     let text = |text: &str| FilterValue::Text(text.to_string());
-    for (filters, told, holds) in [
-        (vec![filter(1, Op::Eq, FilterValue::Int(this))], format!("campaign.id = {this}"), {
-            let this = this;
-            Box::new(move |row: &Vec<Value>| row[1] == this) as Box<dyn Fn(&Vec<Value>) -> bool>
-        }),
-        (vec![filter(1, Op::Gt, FilterValue::Int(this))], format!("campaign.id > {this}"), {
-            Box::new(move |row: &Vec<Value>| row[1].as_i64().unwrap() > this)
-        }),
-        (vec![filter(2, Op::Eq, text(&name))], format!("campaign.name = '{}'", name.replace('\'', "\\'")), {
-            let name = name.clone();
-            Box::new(move |row: &Vec<Value>| row[2] == name.as_str())
-        }),
-        (vec![filter(2, Op::Like, text("%o%"))], "campaign.name LIKE '%o%'".to_string(), {
-            Box::new(|row: &Vec<Value>| row[2].as_str().unwrap().to_lowercase().contains('o'))
-        }),
-        (vec![filter(3, Op::Ne, text("REMOVED"))], "campaign.status != 'REMOVED'".to_string(), {
-            Box::new(|row: &Vec<Value>| row[3] != "REMOVED")
-        }),
+    type Holds = Box<dyn Fn(&[Value]) -> bool>;
+    let named = name.clone();
+    let cases: Vec<(Filter, String, Holds)> = vec![
         (
-            vec![Filter { column: 3, op: Op::In, values: vec![text("PAUSED"), text("REMOVED")] }],
-            "campaign.status IN ('PAUSED', 'REMOVED')".to_string(),
-            Box::new(|row: &Vec<Value>| row[3] == "PAUSED" || row[3] == "REMOVED"),
+            filter(1, Op::Eq, FilterValue::Int(this)),
+            format!("campaign.id = {this}"),
+            Box::new(move |row| row[1] == this),
         ),
-    ] {
+        (
+            filter(1, Op::Gt, FilterValue::Int(this)),
+            format!("campaign.id > {this}"),
+            Box::new(move |row| row[1].as_i64().unwrap() > this),
+        ),
+        (
+            filter(2, Op::Eq, text(&name)),
+            format!("campaign.name = '{}'", name.replace('\'', "\\'")),
+            Box::new(move |row| row[2] == named.as_str()),
+        ),
+        (
+            filter(2, Op::Like, text("%o%")),
+            "campaign.name LIKE '%o%'".to_string(),
+            Box::new(|row| row[2].as_str().unwrap().to_lowercase().contains('o')),
+        ),
+        (
+            filter(3, Op::Ne, text("REMOVED")),
+            "campaign.status != 'REMOVED'".to_string(),
+            Box::new(|row| row[3] != "REMOVED"),
+        ),
+        (
+            Filter { column: 3, op: Op::In, values: vec![text("PAUSED"), text("REMOVED")] },
+            "campaign.status IN ('PAUSED', 'REMOVED')".to_string(),
+            Box::new(|row| row[3] == "PAUSED" || row[3] == "REMOVED"),
+        ),
+    ];
+    for (condition, told, holds) in cases {
         simulator.forget_requests("google_ads").await;
-        let wanted = Scan { filters, ..Scan::default() };
+        let wanted = Scan { filters: vec![condition], ..Scan::default() };
         let (rows, notes) = scan(&reader, table(&reader, "campaigns", &columns), wanted).await.unwrap();
         let want: Vec<Vec<Value>> = all.iter().filter(|row| holds(row)).cloned().collect();
         assert_eq!(sorted(rows), sorted(want), "{told}");

@@ -5,6 +5,7 @@
 
 mod google_ads;
 mod google_ads_live;
+mod google_ads_refusals;
 mod hubspot;
 mod intercom;
 mod mailchimp;
