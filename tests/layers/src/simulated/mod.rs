@@ -8,6 +8,7 @@ mod google_ads_live;
 mod hubspot;
 mod intercom;
 mod mailchimp;
+mod marketo;
 mod program;
 mod rows;
 mod scans;
