@@ -40,6 +40,8 @@ pub enum SyncError {
     Unreadable { content_type: String, start: String, detail: String },
     /// The quota is spent, or the app asks for a wait longer than our patience.
     RateLimited { until: Option<SystemTime>, detail: String },
+    /// A quota of this collection's own kind of call is spent: it goes on later, and the others go on now.
+    Deferred { until: Option<SystemTime>, detail: String },
     /// A reply, a record or a listing over a limit that the owner set.
     TooLarge { what: String, limit: u64 },
     /// The app gave the same page token again, or pages for ever.
@@ -91,6 +93,7 @@ impl fmt::Display for SyncError {
             }
             SyncError::Unreadable { .. } => write!(f, "unreadable reply"),
             SyncError::RateLimited { .. } => write!(f, "the app's quota is spent"),
+            SyncError::Deferred { .. } => write!(f, "a quota of this collection is spent"),
             SyncError::TooLarge { what, limit } => write!(f, "{what} is over the limit of {limit}"),
             SyncError::PagerLoop { .. } => write!(f, "the app repeats its pages"),
             SyncError::CursorExpired { .. } => write!(f, "the app no longer accepts the saved cursor"),

@@ -150,7 +150,7 @@ pub fn report(subject: &Subject<'_>, error: &SyncError) -> Report {
             sentence(detail, &format!("content type \"{content_type}\", beginning \"{start}\"")),
             "Check the server's option \"base_url\": something else than the API may have answered.".into(),
         ),
-        SyncError::RateLimited { until, detail } => (
+        SyncError::RateLimited { until, detail } | SyncError::Deferred { until, detail } => (
             Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, // 53400
             format!("{place}: the app's quota is spent"),
             sentence(

@@ -13,6 +13,7 @@ mod csv;
 pub mod google_ads;
 pub mod group;
 pub mod json;
+mod marketo;
 mod reader;
 pub mod record;
 pub mod rest;

@@ -5,6 +5,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::google_ads::GoogleAds;
+use super::marketo::MarketoBulk;
 use super::rest::Rest;
 use super::salesforce::Salesforce;
 use super::sink::Sink;
@@ -71,6 +72,10 @@ macro_rules! dispatch {
             }
             (Protocol::GoogleAds, _) => {
                 type $reader = GoogleAds;
+                $call
+            }
+            (Protocol::Rest, Some("marketo_bulk")) => {
+                type $reader = MarketoBulk;
                 $call
             }
             (Protocol::Rest, _) => {

@@ -95,7 +95,8 @@ pub fn parse_iso(text: &str) -> Option<i64> {
 fn parse_offset(text: &[u8]) -> Option<i64> {
     let sign = match text.first() {
         None => return Some(0),
-        Some(b'Z' | b'z') => return (text.len() == 1).then_some(0),
+        // `Z+0000`: Marketo's assets say it twice.
+        Some(b'Z' | b'z') => return matches!(text.get(1..), Some(b"" | b"+0000")).then_some(0),
         Some(b'+') => 1,
         Some(b'-') => -1,
         Some(_) => return None,
@@ -151,6 +152,8 @@ mod tests {
             ("2024-01-02T03:04:05.123456789+05:30", Some(1_704_144_845_123_456)),
             ("2024-01-02 03:04", Some(1_704_164_640_000_000)),
             ("2024-01-02", Some(1_704_153_600_000_000)),
+            ("2023-11-14T22:13:20Z+0000", Some(1_700_000_000_000_000)),
+            ("2023-11-14T22:13:20Z+0100", None),
             ("0001-01-01T00:00:00Z", Some(-62_135_596_800_000_000)),
             ("2024-02-30T00:00:00Z", None),
             ("2024-01-02T25:00:00Z", None),

@@ -5,7 +5,7 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
-use super::address::{fill, fill_secret, parse_url};
+use super::address::{base_url, fill, fill_secret, parse_url};
 use super::retry::{parse_retry_after, roll, wait_before, RetryPolicy};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
@@ -124,6 +124,7 @@ fn token_request(
 ) -> Result<reqwest::Request, SyncError> {
     let text = fill(account, endpoint.token_url)?
         .ok_or_else(|| SyncError::internal("the token address has an optional part"))?;
+    let text = if text.starts_with('/') { format!("{}{text}", base_url(account, None)?) } else { text };
     let url = parse_url(account, "token_url", &text)?;
     let asked = endpoint.request;
     let mut form: Vec<(String, String)> = form(account, grant, asked.client_auth, SystemTime::now())?

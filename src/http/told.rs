@@ -42,8 +42,9 @@ mod tests {
         let failure = SyncError::NotFound { status: 404, detail: String::new() };
         let failed = told.once("accounts", async { Err(failure.clone()) }).await;
         assert_eq!(failed, Err(failure));
+        let same = told.clone();
         let (one, other) = tokio::join!(
-            told.once("accounts", async { Ok(Value::from(1)) }),
+            same.once("accounts", async { Ok(Value::from(1)) }),
             told.once("accounts", async { Ok(Value::from(2)) })
         );
         assert_eq!((one, other), (Ok(Value::from(1)), Ok(Value::from(1))));

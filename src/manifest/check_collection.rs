@@ -243,7 +243,7 @@ fn shaped(column: &Column, at: &str, settings: &HashSet<&str>, found: &mut Mista
         "changes a field of the record",
     );
     for (index, field) in column.hash.iter().enumerate() {
-        found.field(&format!("{at}/hash/{index}"), field);
+        found.field(&format!("{at}/hash/{index}"), field.trim_start_matches('^'));
     }
     found.when(!column.hash.is_empty() && column.type_name != "text", &format!("{at}/type"), "a hash is text");
     match column.value.as_deref() {

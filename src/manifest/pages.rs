@@ -39,6 +39,9 @@ pub enum Pages {
         /// The first page needs a token, too: a call gives it.
         #[serde(default)]
         first: Option<Box<FirstToken>>,
+        /// Pages may be empty although there is more: the app looks through so much of a log for each of them.
+        #[serde(default)]
+        sparse: bool,
         #[serde(default)]
         size_param: Option<String>,
         #[serde(default)]

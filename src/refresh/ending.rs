@@ -212,5 +212,5 @@ fn restart_fully(server: &str, job: &mut Job, why: &str) -> Result<(), Report> {
 }
 
 pub(super) fn is_deferral(error: &SyncError) -> bool {
-    matches!(error, SyncError::RateLimited { .. })
+    matches!(error, SyncError::RateLimited { .. } | SyncError::Deferred { .. })
 }

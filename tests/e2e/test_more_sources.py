@@ -44,6 +44,21 @@ SOURCES = {
         [{"lists": 4, "list_members": 60, "campaigns": 14}],
         ["campaigns", "list_members", "lists"],
     ),
+    "marketo": (
+        {
+            "munchkin_id": "123-ABC-456",
+            "activity_type_ids": "1,2,3,6,7,8,10,11,12,13,22,24,25,32,104",
+            "start_date": "2025-12-01",
+            "export_poll_seconds": "1",
+            "requests_per_second": "0",
+        },
+        {"client_id": "sim-client", "client_secret": "sim-secret"},
+        [
+            {"leads": 40, "lead_activities": 90, "lists": 5, "campaigns": 7},
+            {"programs": 9, "email": 12, "landing_pages": 5, "segmentation": 3, "segments": 8},
+        ],
+        ["lists", "campaigns", "email", "lead_activities", "leads", "programs", "segments"],
+    ),
 }
 
 # One credential of each, spoiled in a form that the app itself has to refuse.

@@ -93,7 +93,7 @@ async fn read(
 }
 
 /// A record that holds nothing but its key, where the collection's own records have it.
-fn key_record(collection: &Collection, raw: &str, key: &BTreeMap<String, String>) -> Option<String> {
+pub fn key_record(collection: &Collection, raw: &str, key: &BTreeMap<String, String>) -> Option<String> {
     let mut record = Value::Object(Map::new());
     for (column, pointer) in key {
         let value: Value = serde_json::from_str(super::raw::at(raw, pointer)?).ok()?;

@@ -16,7 +16,20 @@ use std::borrow::Cow;
 /// The columns that a collection offers to this account; `None` when the source file alone says that.
 pub async fn describe(api: &ApiClient, collection: &Collection) -> Result<Option<Described>, SyncError> {
     let Some(discover) = &collection.discover else { return Ok(None) };
-    let api = &api.prepared().await?;
+    Ok(Some(described(collection, found(&api.prepared().await?, collection, discover).await?)))
+}
+
+/// The names of the fields that the account has.
+pub async fn names(api: &ApiClient, collection: &Collection) -> Result<Option<Vec<String>>, SyncError> {
+    let Some(discover) = &collection.discover else { return Ok(None) };
+    Ok(Some(found(api, collection, discover).await?.into_iter().map(|(name, _)| name).collect()))
+}
+
+async fn found(
+    api: &ApiClient,
+    collection: &Collection,
+    discover: &Discover,
+) -> Result<Vec<(String, DescribedColumn)>, SyncError> {
     // Nothing of the collection's own listing is of use here.
     let base = Collection { name: collection.name.clone(), ..Collection::default() }.listed_by(&discover.list);
     let base = Collection { cursor: None::<Cursor>, ..base };
@@ -25,7 +38,7 @@ pub async fn describe(api: &ApiClient, collection: &Collection) -> Result<Option
     while let Some(page) = walk.next_page().await? {
         found.extend(page.records().filter_map(|raw| field_of(discover, raw)));
     }
-    Ok(Some(described(collection, found)))
+    Ok(found)
 }
 
 /// A description as a column without its final name.

@@ -9,7 +9,7 @@ use crate::extract::record::string_of;
 use crate::extract::text;
 use crate::extract::{OutColumn, Output};
 use crate::http::Account;
-use crate::manifest::{field_path, template, Collection, Column, Deletes, FieldIs, Shape};
+use crate::manifest::{template, Collection, Column, Deletes, FieldIs, Shape};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ pub enum Made {
     Key,
     /// A pointer, with `^` for each step outwards.
     Around(String),
-    Hash(Vec<Vec<String>>),
+    /// Pointers, with `^` as above.
+    Hash(Vec<String>),
     Shaped {
         path: Vec<String>,
         shape: Option<Shape>,
@@ -55,7 +56,7 @@ pub fn split(account: &Account, output: &Output) -> (Output, Vec<(usize, Made)>)
 
 fn how(account: &Account, known: &Column, column: &OutColumn) -> Made {
     if !known.hash.is_empty() {
-        return Made::Hash(known.hash.iter().map(|field| field_path(field)).collect());
+        return Made::Hash(known.hash.clone());
     }
     match known.value.as_deref() {
         Some("#index") => Made::Index,
@@ -86,7 +87,7 @@ impl Made {
                 let found = take::around(raw, &around.outer, pointer);
                 found.and_then(|(raw, pointer)| super::raw::at(raw, pointer)).unwrap_or("null").into()
             }
-            Made::Hash(paths) => hash(raw, paths).into(),
+            Made::Hash(fields) => hash(raw, &around.outer, fields).into(),
             Made::Shaped { path, shape, null_if } => {
                 let value = shaped(raw, at_path(raw, path), shape.as_ref());
                 let is_nothing = null_if.iter().any(|nothing| *nothing == string_of(&value));
@@ -101,10 +102,11 @@ impl Made {
 }
 
 /// A key for a record that has none: 32 hex digits of its parts, nulls and all.
-fn hash(raw: &str, paths: &[Vec<String>]) -> String {
+fn hash(raw: &str, outer: &[&str], fields: &[String]) -> String {
     let mut text = String::new();
-    for path in paths {
-        let value = at_path(raw, path).unwrap_or("null");
+    for field in fields {
+        let found = take::around(raw, outer, field).and_then(|(raw, field)| super::raw::at(raw, field));
+        let value = found.unwrap_or("null");
         // The length keeps neighbours apart.
         text.push_str(&format!("{}:{value},", value.len()));
     }
@@ -238,11 +240,14 @@ mod tests {
 
     #[test]
     fn keys_made_of_parts_differ_when_a_part_does() {
-        let of = |raw: &str| hash(raw, &[vec!["a".into()], vec!["b".into(), "c".into()]]);
+        let of = |raw: &str| hash(raw, &[], &["a".into(), "/b/c".into()]);
         assert_eq!(of(r#"{"a": 1, "b": {"c": 2}}"#), of(r#"{"b": {"c": 2}, "x": 9, "a": 1}"#));
         assert_ne!(of(r#"{"a": "1", "b": {"c": 2}}"#), of(r#"{"a": 1, "b": {"c": 2}}"#));
         assert_ne!(of(r#"{"a": 12}"#), of(r#"{"a": 1, "b": {"c": 2}}"#));
         assert_eq!(of("{}").len(), 34);
+        let with_parent = |parent: &str| hash(r#"{"a": 1}"#, &[parent], &["^/id".into(), "a".into()]);
+        assert_ne!(with_parent(r#"{"id": 1}"#), with_parent(r#"{"id": 2}"#));
+        assert_eq!(with_parent(r#"{"id": 1}"#), with_parent(r#"{"id": 1, "x": 2}"#));
     }
 
     #[test]

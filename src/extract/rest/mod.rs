@@ -6,25 +6,25 @@
 
 mod below;
 mod bound;
-mod deleted;
-mod discover;
+pub(super) mod deleted;
+pub(super) mod discover;
 mod feed;
-mod full;
-mod incremental;
+pub(super) mod full;
+pub(super) mod incremental;
 mod lookback;
 mod made;
-mod names;
-mod onward;
+pub(super) mod names;
+pub(super) mod onward;
 pub mod pages;
 pub mod raw;
-mod request;
+pub(super) mod request;
 mod scan;
 mod slices;
-mod tables;
+pub(super) mod tables;
 mod take;
-mod walk;
+pub(super) mod walk;
 mod wide;
-mod windows;
+pub(super) mod windows;
 
 pub use feed::is_followed;
 pub use tables::KEY_SEPARATOR;

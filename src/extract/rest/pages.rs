@@ -218,9 +218,15 @@ pub struct Guard {
     repeats: u32,
     empties: u32,
     pages: u64,
+    /// Empty pages lead on (`sparse`).
+    is_sparse: bool,
 }
 
 impl Guard {
+    fn of(pages: &Pages) -> Self {
+        Guard { is_sparse: matches!(pages, Pages::Token { sparse: true, .. }), ..Guard::default() }
+    }
+
     /// Judges a page; `place` is where the next one is said to be.
     pub fn check(&mut self, page: &ListPage, place: Option<&str>, max_pages: u64) -> Result<(), SyncError> {
         self.pages += 1;
@@ -230,7 +236,7 @@ impl Guard {
         if self.pages >= max_pages {
             return Err(SyncError::TooLarge { what: "a listing in pages".into(), limit: max_pages });
         }
-        let is_empty = page.records.is_empty();
+        let is_empty = page.records.is_empty() && !self.is_sparse;
         self.empties = if is_empty { self.empties + 1 } else { 0 };
         if self.empties >= STRIKES {
             return Err(SyncError::PagerLoop {
@@ -280,12 +286,12 @@ impl Pager {
         };
         let pager = Pager {
             next: None,
+            guard: Guard::of(&shape.pages),
             shape,
             first: first.clone(),
             spare: Vec::new(),
             counted: 0,
             time: None,
-            guard: Guard::default(),
         };
         pager.starting_at(first)
     }

@@ -151,6 +151,11 @@ impl<'r> Tables<'r> {
         self.push(table, raw, &Around::default(), &About { version: stamp.version, ..gone(stamp) });
     }
 
+    /// A record of which only the key is read: it is there, and that is all.
+    pub fn key(&mut self, table: usize, raw: &str) {
+        self.push(table, raw, &Around::default(), &About { key_only: true, ..About::default() });
+    }
+
     /// A record that another listing shows as gone: whole, or its key alone in a record of ours.
     pub fn gone(&mut self, table: usize, raw: &str, version: Option<i64>, key_only: bool) {
         let about = About { version, deleted: Some(true), key_only, added: &[] };

@@ -31,6 +31,8 @@ pub struct Part {
     pub to: Option<i64>,
     /// The app's own word for where to go on.
     pub opaque: Option<String>,
+    /// The token of the first page, where it is known already.
+    pub token: Option<String>,
     /// Names of templates that are the same in every query.
     pub names: Names,
     /// An answer of 404 is an empty page (listings below a parent).
@@ -266,23 +268,45 @@ impl<'a> Walk<'a> {
     /// The pager of the first query, with the token that some apps want for it.
     async fn begin(&self) -> Result<Pager, SyncError> {
         let request = self.request(None)?;
-        let Some(first) = first_token(&self.base) else { return Ok(Pager::new(self.shape(), request)) };
         let Some(Pages::Token { param, .. }) = &self.base.pages else { return Ok(Pager::new(self.shape(), request)) };
-        let mut names = self.part.names.clone();
-        if let Some(cursor) = &self.base.cursor {
-            names.set_bound("cursor", cursor, self.window.lower.unwrap_or(0), false);
-        }
-        let call = request_with(self.api.account(), &Collection::asking(&first.call), &[], &names, None)?;
-        let call = Request { rules: request.rules.clone(), ..call };
-        let token = self.api.call_parsed(call, |reply| {
-            let text = std::str::from_utf8(&reply.body).unwrap_or_default();
-            serde_json::from_str::<serde::de::IgnoredAny>(text)
-                .map_err(|e| format!("the reply is not whole JSON: {e}"))?;
-            let token = text_at(text, &first.pointer).filter(|token| !token.is_empty()).map(|token| token.into_owned());
-            token.ok_or_else(|| format!("the reply has no token at \"{}\"", first.pointer))
-        });
-        Ok(Pager::new(self.shape(), with_token(&request, param, &token.await?, false)))
+        let token = match &self.part.token {
+            Some(token) => Some(token.clone()),
+            None => first_token_of(self.api, &self.base, self.window.lower).await?,
+        };
+        let request = match token {
+            Some(token) => with_token(&request, param, &token, false),
+            None => request,
+        };
+        Ok(Pager::new(self.shape(), request))
     }
+}
+
+/// The call that gives the token for a listing's first page; `from` is where the listing begins.
+pub fn first_token_call(account: &Account, base: &Collection, from: Option<i64>) -> Result<Request, SyncError> {
+    let first = first_token(base).ok_or_else(|| SyncError::internal("the listing begins without a token"))?;
+    let mut names = Names::default();
+    if let Some(cursor) = &base.cursor {
+        names.set_bound("cursor", cursor, from.unwrap_or(0), false);
+    }
+    let call = request_with(account, &Collection::asking(&first.call), &[], &names, None)?;
+    Ok(Request { rules: base.errors.clone(), ..call })
+}
+
+/// Asks for the token that a listing's first page wants, where it wants one.
+pub async fn first_token_of(
+    api: &ApiClient,
+    base: &Collection,
+    from: Option<i64>,
+) -> Result<Option<String>, SyncError> {
+    let Some(first) = first_token(base) else { return Ok(None) };
+    let call = first_token_call(api.account(), base, from)?;
+    let token = api.call_parsed(call, |reply| {
+        let text = std::str::from_utf8(&reply.body).unwrap_or_default();
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| format!("the reply is not whole JSON: {e}"))?;
+        let token = text_at(text, &first.pointer).filter(|token| !token.is_empty()).map(|token| token.into_owned());
+        token.ok_or_else(|| format!("the reply has no token at \"{}\"", first.pointer))
+    });
+    token.await.map(Some)
 }
 
 /// The first request of a part, as far as it can be known without a call.

@@ -61,7 +61,8 @@ fn of_accounts(source: &Source) -> Vec<QuietCalls> {
     std::iter::once(accounts).chain(served().map(of)).collect()
 }
 
-fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
+/// The listings of a quiet run for one collection.
+pub fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
     let fills = vec![collection.name.clone()];
     if let (Some(feed), Some(_)) = (&source.feed, &collection.feed) {
         return vec![QuietCalls { path: feed.path.clone(), fills, calls: 1, more: String::new() }];
@@ -78,7 +79,10 @@ fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
         let path = changes.filter(|_| reads_on).unwrap_or(own).clone();
         let Some(below) = parent.and_then(|parent| parent.path.as_ref()) else {
             let calls = u64::from(collection.lookback.is_none());
-            return Some(QuietCalls { path, fills: fills.clone(), calls, more: more(base, collection) });
+            let listed = base.incremental.as_ref().map_or_else(|| base.clone(), |list| base.listed_by(list));
+            let (token, told) = token_call(&listed);
+            let more = Some(more(base, collection)).filter(|more| !more.is_empty()).or(told).unwrap_or_default();
+            return Some(QuietCalls { path, fills: fills.clone(), calls: calls + token, more });
         };
         let which = if parent.is_some_and(|parent| parent.changed_only) { "of these that is new" } else { "of these" };
         let more = format!("1 to `{below}` for each {which}");
@@ -91,9 +95,27 @@ fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
             (false, Some(size)) => format!("1 for each further {size} records that are gone"),
             _ => String::new(),
         };
-        asked.push(QuietCalls { path: list.path.clone(), fills: vec![collection.name.clone()], calls: 1, more });
+        // Listings of one collection that begin by the same token share it.
+        let changes = collection.incremental.as_ref().and_then(|list| list.pages.as_ref());
+        let is_shared = changes.is_some() && changes == base.pages.as_ref();
+        let (token, told) = if is_shared { (0, None) } else { token_call(&base) };
+        let more = told.filter(|_| more.is_empty()).unwrap_or(more);
+        asked.push(QuietCalls {
+            path: list.path.clone(),
+            fills: vec![collection.name.clone()],
+            calls: 1 + token,
+            more,
+        });
     }
     asked
+}
+
+/// The call for the token that a listing's first page wants, and how it is told.
+fn token_call(base: &Collection) -> (u64, Option<String>) {
+    match &base.pages {
+        Some(Pages::Token { first: Some(first), .. }) => (1, Some(format!("one of them to `{}`", first.call.path))),
+        _ => (0, None),
+    }
 }
 
 /// What comes on top of a listing's first page although nothing is new.
@@ -120,7 +142,9 @@ pub fn is_bounded(base: &Collection) -> bool {
         let cursor = base.cursor.as_ref().filter(|cursor| !cursor.created_only);
         cursor.is_some_and(|cursor| cursor.param.is_some() || cursor.order.is_some() || in_templates())
     };
-    base.incremental.is_some() || asks(base)
+    // A token made from a time is a bound, too.
+    let by_token = matches!(&base.pages, Some(Pages::Token { first: Some(_), .. }));
+    base.incremental.is_some() || by_token || asks(base)
 }
 
 /// The section of a source's page.

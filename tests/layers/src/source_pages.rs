@@ -239,6 +239,10 @@ fn quiet_cost(source: &Source, collection: &Collection) -> String {
             "1 call for each account and day that is read again".to_string()
         }
         (None, _) if source.protocol == Protocol::GoogleAds => "1 call for each account".to_string(),
+        (None, Some(_)) if collection.reader.is_some() => {
+            let calls: u64 = quiet_runs::listings(source, collection).iter().map(|listing| listing.calls).sum();
+            format!("{calls} calls")
+        }
         (None, Some(_)) if is_asked_since(source, collection) => "1 call".to_string(),
         (None, _) if single => "1 call".to_string(),
         (None, _) if source.protocol == Protocol::Salesforce => "1 call, or all pages".to_string(),

@@ -9,6 +9,7 @@ mod google_ads_refusals;
 mod hubspot;
 mod intercom;
 mod mailchimp;
+mod marketo;
 mod program;
 mod rows;
 mod scans;

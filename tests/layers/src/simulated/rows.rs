@@ -8,12 +8,13 @@ use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
 use crate::extract::{Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
 use crate::http::testing::{policy, Tokens};
-use crate::http::{Account, ApiClient, ClientPool, Stats};
+use crate::http::{oauth, AccessToken, Account, ApiClient, ClientPool, Stats, TokenSource};
 use crate::manifest::{Column, Deletes, Format, Shape, Source};
 use crate::secret::Secret;
+use futures_util::future::BoxFuture;
 use serde_json::{json, Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// One row as it is stored. Instants are microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,10 +43,37 @@ pub struct Reader {
     pub source: Source,
     pub tables: BTreeMap<String, Table>,
     pub checkpoints: BTreeMap<String, Value>,
+    /// Where the last reading could be taken up again.
+    pub position: Option<Value>,
+    /// The access token that the app gave, for who asks the app itself.
+    token: Option<Arc<Mutex<Option<AccessToken>>>>,
     /// What the last refresh had to tell.
     pub notes: Vec<String>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
+}
+
+/// Asks the app itself for access tokens, and keeps the last one as a server does.
+struct Exchange {
+    account: Account,
+    held: Arc<Mutex<Option<AccessToken>>>,
+}
+
+impl TokenSource for Exchange {
+    fn renew(&self, stale: Option<AccessToken>) -> BoxFuture<'static, Result<AccessToken, SyncError>> {
+        let (account, held) = (self.account.clone(), Arc::clone(&self.held));
+        Box::pin(async move {
+            let known = held.lock().unwrap().clone();
+            let is_stale =
+                |token: &AccessToken| stale.as_ref().is_some_and(|s| s.token.expose() == token.token.expose());
+            if let Some(token) = known.filter(|token| !is_stale(token)) {
+                return Ok(token);
+            }
+            let token = oauth::exchange(&account, &ClientPool::new(), &Stats::default()).await?;
+            *held.lock().unwrap() = Some(token.clone());
+            Ok(token)
+        })
+    }
 }
 
 fn target(type_name: &str) -> Target {
@@ -93,10 +121,23 @@ impl Reader {
             source,
             tables: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            position: None,
+            token: None,
             notes: Vec::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
         }
+    }
+
+    /// Lets access tokens come from the app itself.
+    pub fn with_tokens_of_the_app(mut self) -> Self {
+        self.token = Some(Arc::default());
+        self
+    }
+
+    /// Sets a server option.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        self.options.insert(name.to_string(), value.to_string());
     }
 
     pub fn app(&self) -> &str {
@@ -122,8 +163,12 @@ impl Reader {
     }
 
     pub fn client(&self) -> ApiClient {
-        ApiClient::new(self.account(), Arc::new(Stats::default()), Arc::new(Tokens::default()), &ClientPool::new())
-            .unwrap()
+        let account = self.account();
+        let tokens: Arc<dyn TokenSource> = match &self.token {
+            Some(held) => Arc::new(Exchange { account: account.clone(), held: Arc::clone(held) }),
+            None => Arc::new(Tokens::default()),
+        };
+        ApiClient::new(account, Arc::new(Stats::default()), tokens, &ClientPool::new()).unwrap()
     }
 
     pub fn output(&self, name: &str) -> Output {
@@ -148,7 +193,12 @@ impl Reader {
 
     /// Refreshes these collections; gives what went wrong with each.
     pub async fn refresh(&mut self, names: &[&str]) -> BTreeMap<String, SyncError> {
-        let outputs = names.iter().map(|name| (self.output(name), None)).collect();
+        self.refresh_from(names, None).await
+    }
+
+    /// The same, taken up at a saved position.
+    pub async fn refresh_from(&mut self, names: &[&str], position: Option<Value>) -> BTreeMap<String, SyncError> {
+        let outputs = names.iter().map(|name| (self.output(name), position.clone())).collect();
         let mut failed = BTreeMap::new();
         self.notes.clear();
         for (_, request) in group(&self.source.clone(), outputs) {
@@ -179,16 +229,19 @@ impl Reader {
         let names: Vec<String> = outputs.iter().map(|output| output.collection.name.clone()).collect();
         let channel = Channel::new(1 << 30, Box::new(|| {}));
         let ended = crate::extract::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
-        let end: ReadEnd = ended
-            .map_err(|error| names.iter().map(|name| (name.clone(), error.clone())).collect::<BTreeMap<_, _>>())?;
-        self.notes.extend(end.notes.iter().cloned());
         names.iter().for_each(|name| self.tables.entry(name.clone()).or_default().seen.clear());
         while let Some(event) = channel.take() {
             match event {
-                Event::Page(page) => self.store(&outputs, &page),
+                Event::Page(page) => {
+                    self.store(&outputs, &page);
+                    self.position = page.position.or(self.position.take());
+                }
                 other => panic!("{other:?}"),
             }
         }
+        let end: ReadEnd = ended
+            .map_err(|error| names.iter().map(|name| (name.clone(), error.clone())).collect::<BTreeMap<_, _>>())?;
+        self.notes.extend(end.notes.iter().cloned());
         let failed: BTreeMap<String, SyncError> =
             end.failed.into_iter().map(|(index, error)| (names[index].clone(), error)).collect();
         for (index, output) in outputs.iter().enumerate() {
@@ -226,6 +279,9 @@ impl Reader {
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 let key = output.key.iter().map(|part| text(&cells[*part])).collect::<Vec<_>>().join(":");
                 table.seen.insert(key.clone());
+                if meta.key_only && meta.deleted.is_none() {
+                    continue;
+                }
                 let is_older = |known: &Row| meta.version < known.version;
                 if !table.rows.get(&key).is_some_and(is_older) {
                     let row = Row { cells, version: meta.version, is_deleted: meta.deleted.unwrap_or(false) };
