@@ -5,11 +5,11 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 mod below;
-mod bound;
+pub(super) mod bound;
 mod deleted;
-mod discover;
+pub(super) mod discover;
 mod feed;
-mod full;
+pub(super) mod full;
 mod incremental;
 mod lookback;
 mod made;
@@ -17,14 +17,14 @@ mod names;
 mod onward;
 pub mod pages;
 pub mod raw;
-mod request;
+pub(super) mod request;
 mod scan;
 mod slices;
 mod tables;
 mod take;
 mod walk;
 mod wide;
-mod windows;
+pub(super) mod windows;
 
 pub use feed::is_followed;
 pub use tables::KEY_SEPARATOR;
