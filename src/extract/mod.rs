@@ -17,6 +17,7 @@ mod reader;
 pub mod record;
 pub mod rest;
 pub mod salesforce;
+pub mod sfmc;
 pub mod sink;
 pub mod text;
 pub mod time;

@@ -7,6 +7,7 @@
 use super::google_ads::GoogleAds;
 use super::rest::Rest;
 use super::salesforce::Salesforce;
+use super::sfmc::MarketingCloud;
 use super::sink::Sink;
 use super::{Described, Op, OutColumn, Pushed, ReadEnd, ReadRequest};
 use crate::error::SyncError;
@@ -71,6 +72,10 @@ macro_rules! dispatch {
             }
             (Protocol::GoogleAds, _) => {
                 type $reader = GoogleAds;
+                $call
+            }
+            (Protocol::Rest, Some("sfmc_soap")) => {
+                type $reader = MarketingCloud;
                 $call
             }
             (Protocol::Rest, _) => {

@@ -10,6 +10,7 @@ mod intercom;
 mod mailchimp;
 mod program;
 mod rows;
+mod salesforce_marketing_cloud;
 mod scans;
 mod zendesk;
 

@@ -6,14 +6,15 @@ use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
-use crate::extract::{Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
-use crate::http::testing::{policy, Tokens};
-use crate::http::{Account, ApiClient, ClientPool, Stats};
+use crate::extract::{Described, Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
+use crate::http::testing::policy;
+use crate::http::{oauth, AccessToken, Account, ApiClient, ClientPool, Stats, TokenSource};
 use crate::manifest::{Column, Deletes, Format, Shape, Source};
 use crate::secret::Secret;
+use futures_util::future::BoxFuture;
 use serde_json::{json, Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// One row as it is stored. Instants are microseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,32 @@ pub struct Reader {
     pub notes: Vec<String>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
+    /// What the app says of its fields, as the engine keeps it.
+    described: BTreeMap<String, Arc<Described>>,
+    token: Arc<Mutex<Option<AccessToken>>>,
+}
+
+/// Exchanges credentials for a token, and keeps it for all clients of a server.
+struct Tokens {
+    account: Account,
+    kept: Arc<Mutex<Option<AccessToken>>>,
+}
+
+impl TokenSource for Tokens {
+    fn renew(&self, stale: Option<AccessToken>) -> BoxFuture<'static, Result<AccessToken, SyncError>> {
+        let (account, kept) = (self.account.clone(), Arc::clone(&self.kept));
+        Box::pin(async move {
+            let known = kept.lock().unwrap().clone();
+            let is_stale =
+                |token: &AccessToken| stale.as_ref().is_some_and(|stale| stale.token.expose() == token.token.expose());
+            if let Some(token) = known.filter(|token| !is_stale(token)) {
+                return Ok(token);
+            }
+            let token = oauth::exchange(&account, &ClientPool::new(), &Stats::default()).await?;
+            *kept.lock().unwrap() = Some(token.clone());
+            Ok(token)
+        })
+    }
 }
 
 fn target(type_name: &str) -> Target {
@@ -96,6 +123,8 @@ impl Reader {
             notes: Vec::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
+            described: BTreeMap::new(),
+            token: Arc::default(),
         }
     }
 
@@ -122,8 +151,17 @@ impl Reader {
     }
 
     pub fn client(&self) -> ApiClient {
-        ApiClient::new(self.account(), Arc::new(Stats::default()), Arc::new(Tokens::default()), &ClientPool::new())
-            .unwrap()
+        let tokens = Tokens { account: self.account(), kept: Arc::clone(&self.token) };
+        ApiClient::new(self.account(), Arc::new(Stats::default()), Arc::new(tokens), &ClientPool::new()).unwrap()
+    }
+
+    /// Asks the app for the fields of collections, once, as the engine does before a refresh.
+    pub async fn describe(&mut self, names: &[&str]) {
+        for name in names {
+            let collection = self.source.collection(name).unwrap();
+            let described = crate::extract::describe(&self.client(), collection, None).await.unwrap().unwrap();
+            self.described.insert(name.to_string(), Arc::new(described));
+        }
     }
 
     pub fn output(&self, name: &str) -> Output {
@@ -141,7 +179,7 @@ impl Reader {
             keep_extra: true,
             checkpoint: self.checkpoints.get(name).cloned(),
             binary: None,
-            described: None,
+            described: self.described.get(name).cloned(),
             collection: Arc::new(collection),
         }
     }
