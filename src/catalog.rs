@@ -333,12 +333,7 @@ pub fn table_columns(relid: pg_sys::Oid, foreign: bool) -> Result<Vec<TableColum
             // SAFETY: the column exists.
             let options = unsafe { option_list(pg_sys::GetForeignColumnOptions(relid, column.attnum)) };
             column.field = options.get("field").cloned();
-            column.format = options.get("format").map(|text| match text.as_str() {
-                "unix" => Format::Unix,
-                "unix_ms" => Format::UnixMs,
-                "rfc2822" => Format::Rfc2822,
-                _ => Format::Auto,
-            });
+            column.format = options.get("format").map(|text| Format::parse(text).unwrap_or_default());
         }
     }
     Ok(columns)

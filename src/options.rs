@@ -3,7 +3,7 @@
 //! Postgres calls the validator for every CREATE and ALTER, so this is the only place where options are refused.
 
 use crate::http::Policy;
-use crate::manifest::{load, Source};
+use crate::manifest::{load, Format, Source};
 use crate::report::{fail, Report};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -44,7 +44,6 @@ const SERVER_OPTIONS: &[(&str, Value, &str)] = &[
 
 const TABLE_OPTIONS: &[&str] = &["collection", "object"];
 const COLUMN_OPTIONS: &[&str] = &["field", "format"];
-const FORMATS: &[&str] = &["auto", "unix", "unix_ms", "rfc2822"];
 
 /// Checks the options of one object; `catalog` is the oid of the system catalog it lives in.
 #[pg_extern(strict)]
@@ -65,7 +64,13 @@ fn validate(options: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), Re
         pg_sys::ForeignTableRelationId => check_names(&given, "foreign table", names(TABLE_OPTIONS)),
         pg_sys::AttributeRelationId => {
             check_names(&given, "column", names(COLUMN_OPTIONS))?;
-            given.get("format").map_or(Ok(()), |format| check_value("format", Value::OneOf(FORMATS), format))
+            match given.get("format").map(|format| Format::parse(format)) {
+                Some(None) => Err(bad_value(
+                    "format",
+                    "Valid values are: auto, unix, unix_ms, rfc2822, or an offset as in -06:00.",
+                )),
+                _ => Ok(()),
+            }
         }
         _ => check_names(&given, "foreign-data wrapper", Vec::new()),
     }

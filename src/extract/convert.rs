@@ -205,7 +205,8 @@ pub fn instant_of(raw: &str, format: Format) -> Option<i64> {
 fn instant(value: &str, is_string: bool, format: Format) -> Option<i64> {
     match format {
         Format::Auto if is_string => time::parse_iso(value),
-        Format::Auto => None,
+        Format::At(east) if is_string => time::parse_iso_at(value, i64::from(east)),
+        Format::Auto | Format::At(_) => None,
         Format::Unix => time::from_unix(value),
         Format::UnixMs => time::from_unix_ms(value),
         Format::Rfc2822 => time::parse_rfc2822(value),
@@ -222,7 +223,7 @@ fn integer(value: &str) -> Option<i64> {
 }
 
 fn date(value: &str, is_string: bool, format: Format) -> Option<i32> {
-    if format == Format::Auto {
+    if matches!(format, Format::Auto | Format::At(_)) {
         if let Some(day) = time::parse_date(value) {
             return Some(day);
         }

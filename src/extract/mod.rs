@@ -18,6 +18,7 @@ mod reader;
 pub mod record;
 pub mod rest;
 pub mod salesforce;
+pub mod sfmc;
 pub mod sink;
 pub mod text;
 pub mod time;

@@ -8,6 +8,7 @@ use super::google_ads::GoogleAds;
 use super::marketo::MarketoBulk;
 use super::rest::Rest;
 use super::salesforce::Salesforce;
+use super::sfmc::MarketingCloud;
 use super::sink::Sink;
 use super::{Described, Op, OutColumn, Pushed, ReadEnd, ReadRequest};
 use crate::error::SyncError;
@@ -76,6 +77,10 @@ macro_rules! dispatch {
             }
             (Protocol::Rest, Some("marketo_bulk")) => {
                 type $reader = MarketoBulk;
+                $call
+            }
+            (Protocol::Rest, Some("sfmc_soap")) => {
+                type $reader = MarketingCloud;
                 $call
             }
             (Protocol::Rest, _) => {

@@ -51,10 +51,15 @@ pub fn parse_date(text: &str) -> Option<i32> {
 ///
 /// Digits beyond microseconds are cut. A second of 60 (leap second) is the next minute's first, as in Postgres.
 pub fn parse_iso(text: &str) -> Option<i64> {
+    parse_iso_at(text, 0)
+}
+
+/// The same for texts that are so many seconds east of UTC where they name no offset.
+pub fn parse_iso_at(text: &str, east: i64) -> Option<i64> {
     let bytes = text.as_bytes();
     let days = i64::from(parse_date(text.get(..10)?)?);
     if bytes.len() == 10 {
-        return Some(days * SECONDS_PER_DAY * US_PER_SECOND);
+        return Some((days * SECONDS_PER_DAY - east) * US_PER_SECOND);
     }
     if !matches!(bytes.get(10), Some(b'T' | b't' | b' ')) || bytes.get(13) != Some(&b':') {
         return None;
@@ -86,7 +91,10 @@ pub fn parse_iso(text: &str) -> Option<i64> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let offset = parse_offset(bytes.get(at..)?)?;
+    let offset = match bytes.get(at..)? {
+        [] => east,
+        named => parse_offset(named)?,
+    };
     let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - offset;
     RANGE.contains(&seconds).then(|| seconds * US_PER_SECOND + micros)
 }
@@ -163,6 +171,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_iso(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn instants_without_an_offset_are_where_they_are_said_to_be() {
+        let central = -6 * 3600;
+        for (text, want) in [
+            ("2024-01-01T21:04:05.35", Some(1_704_164_645_350_000)),
+            ("2024-07-01T21:04:00", Some(1_719_889_440_000_000)),
+            ("2024-01-02T03:04:05Z", Some(1_704_164_645_000_000)),
+            ("2024-01-01T22:04:05-05:00", Some(1_704_164_645_000_000)),
+            ("2024-01-02", Some(1_704_175_200_000_000)),
+            ("2024-01-01T21:04:05 Central", None),
+        ] {
+            assert_eq!(parse_iso_at(text, central), want, "{text}");
         }
     }
 

@@ -55,7 +55,13 @@ fn missing(account: &Account, option: String) -> SyncError {
 /// The address that paths are relative to: the server option `base_url`, else the source's template, in which
 /// `{instance_url}` is what the token answer named.
 pub fn base_url(account: &Account, token: Option<&AccessToken>) -> Result<String, SyncError> {
-    let template_text = account.options.get("base_url").map_or(account.source.base_url.as_str(), String::as_str);
+    base_of(account, token, None)
+}
+
+/// The same for calls that have a template of their own. The server option takes the place of both.
+pub fn base_of(account: &Account, token: Option<&AccessToken>, own: Option<&str>) -> Result<String, SyncError> {
+    let of_source = || own.unwrap_or(account.source.base_url.as_str());
+    let template_text = account.options.get("base_url").map_or_else(of_source, String::as_str);
     let instance = token.and_then(|t| t.base_url.as_deref());
     let filled = template::fill(template_text, |name| match name {
         "instance_url" => instance.map(Cow::from),
@@ -280,6 +286,8 @@ pub fn shown_request(account: &Account, request: &Request) -> String {
         shown.push_str(&format!(" {body}"));
     } else if !request.form.is_empty() {
         shown.push_str(&format!(" {}", form_text(&request.form)));
+    } else if let Some(body) = &request.xml_body {
+        shown.push_str(&format!(" {body}"));
     }
     // A SOQL text in the address may be long, and EXPLAIN is where one wants to read it.
     format!("{method} {}", Scrubber::new(account, None).clean_to(&shown, 20_000))

@@ -114,6 +114,7 @@ impl ApiClient {
             let miss = match self.try_once(&request).await {
                 Ok(reply) => match parse(&reply) {
                     Ok(value) => return Ok(value),
+                    Err(why) if request.once => Miss::Final(self.unreadable(&reply, &why)),
                     Err(why) => self.misread(&reply, &why),
                 },
                 Err(miss) => miss,
@@ -210,6 +211,11 @@ impl ApiClient {
         unreadable_with(&self.scrubber(), reply, why)
     }
 
+    /// The app's own words without secrets and control characters.
+    pub fn cleaned(&self, words: &str) -> String {
+        self.scrubber().clean(words)
+    }
+
     /// Whether a text is one of the account's secrets, or its access token.
     pub fn is_secret(&self, text: &str) -> bool {
         let token = self.token();
@@ -246,6 +252,7 @@ impl ApiClient {
 
         let raw = raw.map_err(|broken| match broken {
             Broken::Final(error) => Miss::Final(error),
+            Broken::Lost(error) if request.once => Miss::Final(error),
             Broken::NotSent(error) | Broken::Lost(error) => Miss::Again { error, asked: None, limited: None },
         })?;
         self.note_allowance(&path, &raw.headers).await;
@@ -292,6 +299,7 @@ impl ApiClient {
             },
         );
         match means {
+            Meaning::Retry if request.once => Miss::Final(error),
             Meaning::Retry => Miss::Again { error, asked, limited: None },
             Meaning::RateLimited => Miss::Again { error, asked, limited: Some(path) },
             Meaning::ReducePage => Miss::Reduce(error),
@@ -307,7 +315,8 @@ impl ApiClient {
     fn misread(&self, reply: &Reply, why: &str) -> Miss {
         let error = self.unreadable(reply, why);
         let for_people = content_type(&reply.headers).contains("html");
-        let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&reply.body).is_ok();
+        let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&reply.body).is_ok()
+            || super::xml::read(&reply.body).is_some();
         if for_people || whole {
             Miss::Final(error)
         } else {
@@ -318,7 +327,7 @@ impl ApiClient {
     /// The request to send, and its path below the base address.
     fn build(&self, request: &Request, token: Option<&AccessToken>) -> Result<(reqwest::Request, String), SyncError> {
         let account = &self.inner.account;
-        let base = address::base_url(account, token)?;
+        let base = address::base_of(account, token, request.base.as_deref())?;
         let reduced = *self.inner.page_size.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let smaller = reduced.and_then(|size| address::with_page_size(request, size));
         let request = smaller.as_ref().unwrap_or(request);
@@ -340,6 +349,11 @@ impl ApiClient {
             let form = reqwest::header::HeaderValue::from_static("application/x-www-form-urlencoded");
             built.headers_mut().insert(CONTENT_TYPE, form);
             *built.body_mut() = Some(address::form_text(&request.form).into());
+        } else if let Some(body) = &request.xml_body {
+            let xml = reqwest::header::HeaderValue::from_static("text/xml; charset=utf-8");
+            built.headers_mut().insert(CONTENT_TYPE, xml);
+            let proof = token.and_then(|token| super::xml::escaped(token.token.expose())).unwrap_or_default();
+            *built.body_mut() = Some(body.replacen("{access_token}", &proof, 1).into());
         }
         Ok((built, path))
     }

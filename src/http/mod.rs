@@ -24,6 +24,7 @@ pub mod testing;
 mod told;
 mod transport;
 mod verdict;
+pub mod xml;
 
 pub use address::{fill, setting, shown_request};
 pub use client::ApiClient;
@@ -177,11 +178,17 @@ pub struct Request {
     /// `PATCH`, `DELETE` where an app needs them; empty otherwise.
     pub method: &'static str,
     pub target: String,
+    /// Template of the address that `target` is below, where it is not the source's.
+    pub base: Option<String>,
     pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
     pub json_body: Option<serde_json::Value>,
     /// Sent as a form when there is no JSON body and this is not empty.
     pub form: Vec<(String, String)>,
+    /// Sent as XML; the first `{access_token}` in it stands for the token of the moment.
+    pub xml_body: Option<String>,
+    /// Not repeated once it may have reached the app: the app moves on with each (a `ContinueRequest` of SOAP).
+    pub once: bool,
     /// Checked before the source's own rules.
     pub rules: Vec<ErrorRule>,
     /// Where the size of a page stands (a parameter, or a pointer into the body), for an app that may ask for less.

@@ -69,6 +69,7 @@ pub fn grant(account: &Account) -> Result<&Grant, SyncError> {
 
 /// Asks the token endpoint for an access token.
 pub async fn exchange(account: &Account, pool: &ClientPool, stats: &Stats) -> Result<AccessToken, SyncError> {
+    let account = &super::without_calls(account);
     let grant = grant(account)?;
     let Auth::Oauth2 { token_url, base_url, lifetime_seconds, rejected, request, .. } = account.auth() else {
         return Err(SyncError::internal("this source has no access tokens"));

@@ -4,6 +4,7 @@
 
 use super::retry::LONGEST_ASKED;
 use super::verdict::ERROR_BODY_BYTES;
+use super::xml;
 use crate::manifest::{fixed_offset, ErrorRule, Wait, WaitUnit};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -17,7 +18,7 @@ pub fn rule<'r>(
     body: &[u8],
 ) -> Option<&'r ErrorRule> {
     let good = (200..300).contains(&status);
-    let mut parsed: Option<Option<Value>> = None;
+    let mut parsed: Option<(Option<Value>, bool)> = None;
     for rule in rules {
         if !rule.status.is_empty() && !rule.status.contains(&status) {
             continue;
@@ -39,8 +40,12 @@ pub fn rule<'r>(
         if rule.code.is_none() && rule.json.is_none() {
             return Some(rule);
         }
-        let value = parsed.get_or_insert_with(|| serde_json::from_slice(body).ok());
-        if rule.json.is_some_and(|json| json != value.is_some()) {
+        let (value, is_json) = parsed.get_or_insert_with(|| {
+            let json: Option<Value> = serde_json::from_slice(body).ok();
+            let is_json = json.is_some();
+            (json.or_else(|| xml::read(body)), is_json)
+        });
+        if rule.json.is_some_and(|json| json != *is_json) {
             continue;
         }
         let Some(pointer) = &rule.code else { return Some(rule) };
@@ -136,6 +141,7 @@ mod tests {
     fn the_first_rule_whose_conditions_all_hold_decides() {
         let rules: Vec<ErrorRule> = serde_json::from_value(json!([
             {"code": "/errors/0/code", "codes": ["601"], "means": "token_expired"},
+            {"code": "/errors/code/0", "codes": ["601"], "means": "token_expired"},
             {"code": "/success", "codes": ["false"], "means": "bad_request"},
             {"status": [403], "json": false, "means": "retry"},
             {"status": [500], "contains": "reduce the amount", "means": "reduce_page"},
@@ -151,14 +157,22 @@ mod tests {
                 r#"{"success": false, "errors": [{"code": "601"}]}"#,
                 Some(0),
             ),
-            ("a flag in a good reply", 200, headers(&[]), r#"{"success": false, "errors": [{"code": 9}]}"#, Some(1)),
+            ("a flag in a good reply", 200, headers(&[]), r#"{"success": false, "errors": [{"code": 9}]}"#, Some(2)),
             ("a good one", 200, headers(&[("x-down", "1")]), r#"{"success": true}"#, None),
-            ("no JSON", 403, headers(&[]), "<html>", Some(2)),
+            ("no JSON", 403, headers(&[]), "<html>", Some(3)),
             ("JSON", 403, headers(&[]), "{}", None),
-            ("a text", 500, headers(&[]), "Please Reduce The Amount of data", Some(3)),
-            ("a header's value", 429, headers(&[("x-policy", "daily")]), "", Some(4)),
+            (
+                "a code in XML",
+                500,
+                headers(&[]),
+                "<e:errors xmlns:e='u'><e:code>601</e:code><e:code>7</e:code></e:errors>",
+                Some(1),
+            ),
+            ("XML is no JSON", 403, headers(&[]), "<a/>", Some(3)),
+            ("a text", 500, headers(&[]), "Please Reduce The Amount of data", Some(4)),
+            ("a header's value", 429, headers(&[("x-policy", "daily")]), "", Some(5)),
             ("another value", 429, headers(&[("x-policy", "second")]), "", None),
-            ("a header", 503, headers(&[("x-down", "")]), "", Some(5)),
+            ("a header", 503, headers(&[("x-down", "")]), "", Some(6)),
         ] {
             let found = rule(rules.iter(), status, &head, body.as_bytes());
             assert_eq!(

@@ -43,8 +43,9 @@ fn by_status(account: &Account, status: u16) -> Option<Meaning> {
 
 /// The app's own words about a failure, free of secrets and control characters.
 pub fn message(source: &Source, status: u16, body: &[u8], scrubber: &Scrubber) -> String {
-    let words = match serde_json::from_slice::<Value>(body) {
-        Ok(value) => source
+    let value = serde_json::from_slice::<Value>(body).ok().or_else(|| super::xml::read(body));
+    let words = match value {
+        Some(value) => source
             .error_message
             .iter()
             .filter_map(|pointer| value.pointer(pointer))
@@ -54,7 +55,7 @@ pub fn message(source: &Source, status: u16, body: &[u8], scrubber: &Scrubber) -
                 other => Some(other.to_string()),
             })
             .unwrap_or_else(|| value.to_string()),
-        Err(_) => String::from_utf8_lossy(body.get(..body.len().min(1000)).unwrap_or_default()).into_owned(),
+        None => String::from_utf8_lossy(body.get(..body.len().min(1000)).unwrap_or_default()).into_owned(),
     };
     let words = scrubber.clean(&words);
     if words.is_empty() {

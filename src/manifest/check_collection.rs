@@ -8,11 +8,11 @@ use super::super::{
     Shape, Source,
 };
 use super::request::{self, Asked};
-use super::{children, escaped, Mistakes};
+use super::{children, escaped, names_the_address, Mistakes};
 use std::collections::HashSet;
 
 /// Readers of their own that a collection may name.
-const READERS: [&str; 2] = ["marketo_bulk", "facebook_insights"];
+const READERS: [&str; 3] = ["marketo_bulk", "facebook_insights", "sfmc_soap"];
 /// The column types a source file may use.
 const TYPES: [&str; 9] =
     ["text", "bigint", "integer", "numeric", "double precision", "boolean", "timestamptz", "date", "jsonb"];
@@ -28,7 +28,7 @@ pub(super) fn check(
 ) {
     found.name(&format!("{at}/name"), &collection.name);
     columns(collection, is_helper, at, settings, found);
-    where_from(source, collection, at, found);
+    where_from(source, collection, at, settings, found);
     let asked = asked(collection);
     let mut names = settings.clone();
     if collection.cursor.is_some() || collection.job.is_some() {
@@ -283,7 +283,7 @@ fn overlap(one: &Column, other: &Column) -> bool {
 }
 
 /// A collection is a listing of its own, or comes out of others; a protocol knows its listings itself.
-fn where_from(source: &Source, collection: &Collection, at: &str, found: &mut Mistakes) {
+fn where_from(source: &Source, collection: &Collection, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
     match source.protocol {
         Protocol::Salesforce | Protocol::GoogleAds => {
             found.when(collection.object.is_empty(), at, "object is needed: it is what the query names");
@@ -305,6 +305,13 @@ fn where_from(source: &Source, collection: &Collection, at: &str, found: &mut Mi
             );
         }
     }
+    if let Some(text) = &collection.base_url {
+        let mut address = settings.clone();
+        if names_the_address(&source.auth) {
+            address.insert("instance_url");
+        }
+        found.template(&format!("{at}/base_url"), text, &address);
+    }
     if let Some(webhook) = &collection.webhook {
         found.pointer(&format!("{at}/webhook/event_type"), &webhook.event_type);
     }
@@ -315,6 +322,8 @@ fn where_from(source: &Source, collection: &Collection, at: &str, found: &mut Mi
             &format!("{at}/reader"),
             &format!("there is no reader of that name; one of {}", READERS.join(", ")),
         );
+        let nameless = reader == "sfmc_soap" && (collection.object.is_empty() || collection.path.is_none());
+        found.when(nameless, at, "object and path are needed: what is retrieved, and where the service is");
     }
     let blank = collection.unsupported.as_deref().is_some_and(|reason| reason.trim().is_empty());
     found.when(blank, &format!("{at}/unsupported"), "is the reason, for people");

@@ -3,8 +3,11 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
-use super::super::{Collection, Cursor, Decoder, Deletes, Granularity, Listing, Param, Params, Records, Source};
+use super::super::{Collection, Cursor, Granularity, Param, Params, Source};
 use super::Mistakes;
+
+/// Readers of their own that there are.
+const WRITTEN: [&str; 2] = ["marketo_bulk", "sfmc_soap"];
 
 pub(super) fn check(source: &Source, found: &mut Mistakes) {
     if let Some(feed) = &source.feed {
@@ -19,10 +22,6 @@ pub(super) fn check(source: &Source, found: &mut Mistakes) {
     }
 }
 
-fn records(records: &Records, at: &str, found: &mut Mistakes) {
-    found.not_yet(records.decoder == Decoder::Xml, &format!("{at}/decoder"), "XML");
-}
-
 /// A feed is polled by time alone.
 fn feed_cursor(cursor: &Cursor, at: &str, found: &mut Mistakes) {
     let other = cursor.opaque.is_some()
@@ -34,10 +33,6 @@ fn feed_cursor(cursor: &Cursor, at: &str, found: &mut Mistakes) {
     found.not_yet(other, at, "a cursor of this kind for a feed");
 }
 
-fn listing(list: &Listing, at: &str, found: &mut Mistakes) {
-    records(&list.records, &format!("{at}/records"), found);
-}
-
 /// Lists inside a record are read on with plain parameters.
 fn plain(params: &Params, at: &str, found: &mut Mistakes) {
     let other = params.values().any(|param| matches!(param, Param::Json(_)));
@@ -46,15 +41,8 @@ fn plain(params: &Params, at: &str, found: &mut Mistakes) {
 
 fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
     let place = |part: &str| format!("{at}/{part}");
-    records(&collection.records, &place("records"), found);
-    if let Some(list) = &collection.incremental {
-        listing(list, &place("incremental"), found);
-    }
-    if let Deletes::Listing { list, .. } = &collection.deletes {
-        listing(list, &place("deletes/list"), found);
-    }
-    let unread = collection.reader.as_deref().is_some_and(|reader| reader != "marketo_bulk");
-    found.not_yet(unread, &place("reader"), "this reader");
+    let reader = collection.reader.as_deref();
+    found.not_yet(reader.is_some_and(|reader| !WRITTEN.contains(&reader)), &place("reader"), "this reader");
     found.not_yet(collection.job.is_some(), &place("job"), "jobs");
     found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
     if let Some(parent) = &collection.parent {

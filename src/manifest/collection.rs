@@ -30,6 +30,9 @@ pub struct Collection {
     /// Why the app cannot serve it; then nothing else is asked of the app.
     #[serde(default)]
     pub unsupported: Option<String>,
+    /// Template of the address of its calls, where the app has another one for it than the source's.
+    #[serde(default)]
+    pub base_url: Option<String>,
     /// A reader of its own, for what no style says (`marketo_bulk`).
     #[serde(default)]
     pub reader: Option<String>,

@@ -2,7 +2,8 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// The order of change of a collection, and how to ask for a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -74,8 +75,7 @@ pub struct Cursor {
 }
 
 /// How a time is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// As the value shows: ISO 8601 text, or an unadorned number for a number.
     #[default]
@@ -83,6 +83,50 @@ pub enum Format {
     Unix,
     UnixMs,
     Rfc2822,
+    /// ISO 8601 text; where it names no offset, it is so many seconds east of UTC.
+    At(i32),
+}
+
+impl Format {
+    /// `auto`, `unix`, `unix_ms`, `rfc2822`, or an offset such as `-06:00`.
+    pub fn parse(text: &str) -> Option<Format> {
+        Some(match text {
+            "auto" => Format::Auto,
+            "unix" => Format::Unix,
+            "unix_ms" => Format::UnixMs,
+            "rfc2822" => Format::Rfc2822,
+            offset if offset.len() == 6 && offset.starts_with(['+', '-']) => {
+                Format::At(i32::try_from(fixed_offset(offset)?).ok()?)
+            }
+            _ => return None,
+        })
+    }
+
+    /// As [`Format::parse`] reads it.
+    pub fn text(self) -> String {
+        match self {
+            Format::Auto => "auto".into(),
+            Format::Unix => "unix".into(),
+            Format::UnixMs => "unix_ms".into(),
+            Format::Rfc2822 => "rfc2822".into(),
+            Format::At(seconds) => {
+                let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+                format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format!(
+                "unknown format \"{text}\"; one of auto, unix, unix_ms, rfc2822, or an offset such as -06:00"
+            ))
+        };
+        Format::parse(&text).ok_or_else(wrong)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -162,6 +206,17 @@ pub fn fixed_offset(zone: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formats_are_read_as_they_are_written() {
+        for text in ["auto", "unix", "unix_ms", "rfc2822", "-06:00", "+05:30", "+00:00"] {
+            assert_eq!(Format::parse(text).unwrap().text(), text);
+        }
+        assert_eq!(Format::parse("-06:00"), Some(Format::At(-21_600)));
+        for wrong in ["", "iso", "-6", "America/Chicago", "+99:00"] {
+            assert_eq!(Format::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn zones_that_can_be_counted_in() {

@@ -132,9 +132,6 @@ pub enum Protocol {
     GoogleAds,
 }
 
-/// Protocols whose name is kept for a reader that is not written yet.
-pub const RESERVED_PROTOCOLS: [&str; 1] = ["sfmc"];
-
 impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
@@ -142,9 +139,6 @@ impl<'de> Deserialize<'de> for Protocol {
             "rest" => Ok(Protocol::Rest),
             "salesforce" => Ok(Protocol::Salesforce),
             "google_ads" => Ok(Protocol::GoogleAds),
-            other if RESERVED_PROTOCOLS.contains(&other) => {
-                Err(D::Error::custom(format!("the protocol \"{other}\" has no reader yet")))
-            }
             other => Err(D::Error::custom(format!("unknown protocol \"{other}\"; there is \"rest\""))),
         }
     }

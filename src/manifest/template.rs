@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// Filters on texts. Those of instants (`unix`, `iso`, ..) are the reader's: see [`TIME_FILTERS`].
-const TEXT_FILTERS: [&str; 8] =
-    ["number", "json", "after_last", "before_first", "digits", "lower", "join", "hmac_sha256"];
+const TEXT_FILTERS: [&str; 9] =
+    ["number", "json", "after_last", "before_first", "replace", "digits", "lower", "join", "hmac_sha256"];
 /// How `{cursor}` and `{upper}` can be spelled otherwise than their cursor says.
 pub const TIME_FILTERS: [&str; 4] = ["unix", "unix_ms", "iso", "date"];
 
@@ -53,6 +53,10 @@ impl<'t> Expression<'t> {
             value = match filter {
                 "after_last" => value.rsplit(argument).next().unwrap_or_default().to_string().into(),
                 "before_first" => value.split(argument).next().unwrap_or_default().to_string().into(),
+                "replace" => match argument.split_once('=') {
+                    Some((old, new)) => value.replacen(old, new, 1).into(),
+                    None => value,
+                },
                 "digits" => value.chars().filter(char::is_ascii_digit).collect::<String>().into(),
                 "lower" => value.to_lowercase().into(),
                 "hmac_sha256" => {

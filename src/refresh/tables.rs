@@ -68,14 +68,8 @@ fn foreign_column(column: &NewColumn) -> String {
     if let Some(field) = &column.field {
         options.push(format!("field {}", quote_literal(field)));
     }
-    let format = match column.format {
-        Format::Auto => None,
-        Format::Unix => Some("unix"),
-        Format::UnixMs => Some("unix_ms"),
-        Format::Rfc2822 => Some("rfc2822"),
-    };
-    if let Some(format) = format {
-        options.push(format!("format '{format}'"));
+    if column.format != Format::Auto {
+        options.push(format!("format {}", quote_literal(&column.format.text())));
     }
     let options = if options.is_empty() { String::new() } else { format!(" OPTIONS ({})", options.join(", ")) };
     format!("{} {}{options}", quote_identifier(&column.name), column.type_name)

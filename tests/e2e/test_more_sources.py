@@ -59,6 +59,12 @@ SOURCES = {
         ],
         ["lists", "campaigns", "email", "lead_activities", "leads", "programs", "segments"],
     ),
+    "salesforce_marketing_cloud": (
+        {"subdomain": "mcsim", "auth_url": "{url}", "requests_per_second": "0"},
+        {"client_id": "sim-client", "client_secret": "sim-secret"},
+        [{"campaigns": 9, "lists": 23, "sends": 19, "interactions": 17}, {"campaign_assets": 25}],
+        ["campaigns", "campaign_assets", "lists", "interactions", "goals", "sends"],
+    ),
 }
 
 # One credential of each, spoiled in a form that the app itself has to refuse.
@@ -68,6 +74,7 @@ WRONG = {
     "intercom": {"access_token": "wrong"},
     "google_ads": {"refresh_token": "wrong"},
     "mailchimp": {"api_key": "00000000000000000000000000000000-us6"},
+    "salesforce_marketing_cloud": {"client_secret": "wrong"},
 }
 
 # A collection whose records can change and go, and a change of one.
@@ -76,6 +83,7 @@ CHANGES = {
     "hubspot": ("deals", {"properties": {"dealname": "Changed"}}, "dealname"),
     "intercom": ("companies", {"name": "Changed"}, "name"),
     "mailchimp": ("list_members", {"vip": True}, "vip"),
+    "salesforce_marketing_cloud": ("lists", {"ListName": "Changed"}, "list_name"),
 }
 
 # A collection that the account may not read, how the app says so, and a word of it that must reach the user.
@@ -92,6 +100,7 @@ REFUSED = {
     ),
     "intercom": ("tags", "/tags", {"type": "error.list", "errors": [{"code": "api_plan_restricted", "message": "Active subscription needed."}]}, "Active subscription needed"),
     "mailchimp": ("conversations", "/3.0/conversations", {"title": "Forbidden", "status": 403, "detail": "Your account may not see this."}, "may not see this"),
+    "salesforce_marketing_cloud": ("campaign_assets", "/hub/v1/campaigns/", {"message": "Insufficient Privileges", "errorcode": 403}, "Insufficient Privileges"),
 }
 
 
@@ -200,6 +209,8 @@ def test_wrong_credentials_stop_everything_after_one_call(source, pg, sim):
     assert found[0].status == "failed" and found[0].sqlstate == "28000", found[0]
 
 
+# What is offered beyond the catalog: the sends of Marketing Cloud.
+BEYOND = {"salesforce_marketing_cloud": 1}
 CATALOG = next((f for f in [ROOT.parent / "shared/catalog/object", ROOT / "../../shared/catalog/object"] if f.is_dir()), None)
 
 
@@ -211,4 +222,4 @@ def test_every_source_has_the_collections_of_the_catalog(pg):
     }
     assert len(names) == 13
     offered = dict(pg.rows("SELECT source, count(*) FROM cloudsync.collections GROUP BY 1"))
-    assert offered == {source: len(found) for source, found in names.items()}
+    assert offered == {source: len(found) + BEYOND.get(source, 0) for source, found in names.items()}

@@ -16,6 +16,7 @@ pub fn bound(cursor: &Cursor, micros: i64, is_upper: bool) -> String {
                 Format::UnixMs => "%ms",
                 Format::Auto => ISO_MS,
                 Format::Rfc2822 => RFC_2822,
+                Format::At(_) => LOCAL_MS,
             };
             written(cursor, format, micros, is_upper)
         }
@@ -35,6 +36,7 @@ pub fn spelled(cursor: &Cursor, filter: &str, micros: i64, is_upper: bool) -> St
 
 const ISO: &str = "%Y-%m-%dT%H:%M:%SZ";
 const ISO_MS: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+const LOCAL_MS: &str = "%Y-%m-%dT%H:%M:%S%.3f";
 const RFC_2822: &str = "%a, %d %b %Y %H:%M:%S +0000";
 const DAY_US: i64 = 86_400 * SECOND_US;
 
@@ -43,7 +45,10 @@ fn written(cursor: &Cursor, format: &str, micros: i64, is_upper: bool) -> String
     let is_coarse = names_days || cursor.granularity == Granularity::Day;
     // A zone that we cannot count in may be up to a day away.
     let (offset, margin) = match cursor.zone.as_deref().map(fixed_offset) {
-        None => (0, 0),
+        None => match cursor.format {
+            Format::At(east) => (i64::from(east) * SECOND_US, 0),
+            _ => (0, 0),
+        },
         Some(Some(seconds)) => (seconds * SECOND_US, 0),
         Some(None) => (0, if is_coarse { DAY_US } else { 0 }),
     };

@@ -68,7 +68,7 @@ fn field_of(discover: &Discover, raw: &str) -> Option<(String, DescribedColumn)>
 }
 
 /// The file's columns, then what the account has beside them.
-fn described(collection: &Collection, found: Vec<(String, DescribedColumn)>) -> Described {
+pub fn described(collection: &Collection, found: Vec<(String, DescribedColumn)>) -> Described {
     let of_file = collection.columns.iter().map(|column| DescribedColumn {
         name: column.name.clone(),
         field: column.field.clone().unwrap_or_else(|| column.name.clone()),

@@ -187,6 +187,16 @@ pub fn is_gone_by_rule(collection: &Collection, raw: &str) -> Option<bool> {
     Some(any.iter().any(|rule| holds(rule, raw)))
 }
 
+/// Whether a record itself says that it is gone.
+pub fn is_marked_gone(collection: &Collection, raw: &str) -> bool {
+    match &collection.deletes {
+        Deletes::Flag { field, equals } => {
+            text_at(raw, field).is_some_and(|text| text == equals.as_deref().unwrap_or("true"))
+        }
+        _ => is_gone_by_rule(collection, raw).unwrap_or(false),
+    }
+}
+
 /// Whether a condition on a field holds.
 pub fn holds(rule: &FieldIs, raw: &str) -> bool {
     let value = text_at(raw, &rule.field);
@@ -263,5 +273,14 @@ mod tests {
             assert_eq!(is_gone_by_rule(&collection, raw), Some(want), "{raw}");
         }
         assert_eq!(is_gone_by_rule(&Collection::default(), "{}"), None);
+        let flagged = |deletes: serde_json::Value, raw: &str| {
+            let deletes = serde_json::from_value(deletes).unwrap();
+            is_marked_gone(&Collection { deletes, ..Collection::default() }, raw)
+        };
+        let by_status = || json!({"style": "flag", "field": "status", "equals": "Deleted"});
+        assert!(flagged(by_status(), r#"{"status": "Deleted"}"#));
+        assert!(!flagged(by_status(), r#"{"status": "Draft"}"#));
+        assert!(flagged(json!({"style": "flag", "field": "gone"}), r#"{"gone": true}"#));
+        assert!(!flagged(json!({"style": "none"}), "{}"));
     }
 }

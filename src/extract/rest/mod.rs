@@ -5,7 +5,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 mod below;
-mod bound;
+pub(super) mod bound;
 pub(super) mod deleted;
 pub(super) mod discover;
 mod feed;

@@ -152,7 +152,7 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
         return Ok(empty(false));
     }
     let records = &shape.records;
-    let text = Text::of(&decode(&reply.body, records.decoder)?);
+    let text = Text::of(&decode(&reply.body, records)?);
     let whole = text.as_str();
     // One reading finds what leads on, and a plain list of records.
     let onward_pointers = pointers(&shape.pages);

@@ -127,6 +127,7 @@ pub fn request_with(
             Method::Patch => "PATCH",
             Method::Delete => "DELETE",
         },
+        base: base.base_url.clone(),
         rules: base.errors.clone(),
         ..Request::default()
     };
@@ -261,7 +262,8 @@ pub fn by_key(collection: &Collection, value: impl Fn(&str) -> Option<String>) -
         Some(encode_segment(&text).into())
     });
     // An unset name makes `fill` fail: then there is no such record.
-    Some(Request { target: filled.ok().flatten()?, accept: vec![404], ..Request::default() })
+    let base = collection.base_url.clone();
+    Some(Request { target: filled.ok().flatten()?, base, accept: vec![404], ..Request::default() })
 }
 
 /// Whether a name in `by_key` is a column; others are settings.

@@ -101,7 +101,7 @@ fn filter_text(column: &OutColumn, op: Op, value: &FilterValue) -> Option<String
     };
     let unit = match column.format {
         Format::Unix | Format::Rfc2822 => SECOND_US,
-        Format::UnixMs | Format::Auto => 1000,
+        Format::UnixMs | Format::Auto | Format::At(_) => 1000,
     };
     // Infinity, and years that no app writes.
     if !(MIN_US..MAX_US).contains(at) {
@@ -115,7 +115,7 @@ fn filter_text(column: &OutColumn, op: Op, value: &FilterValue) -> Option<String
     match column.format {
         Format::Unix | Format::UnixMs => Some(whole.to_string()),
         Format::Auto => Some(to_iso_ms(whole * unit)),
-        Format::Rfc2822 => None,
+        Format::Rfc2822 | Format::At(_) => None,
     }
 }
 

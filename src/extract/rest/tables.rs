@@ -203,9 +203,16 @@ impl<'r> Tables<'r> {
             return Ok(jobs);
         }
         let parent_key = key_text(base, raw);
+        let is_gone = made::is_marked_gone(base, raw);
         for index in tables {
             let Some(output) = self.output(*index) else { continue };
             let Some(parent) = &output.collection.parent else { continue };
+            if is_gone && matches!(output.collection.deletes, Deletes::WithParent) {
+                // Its last state may still show them.
+                let gone = Stamp { is_deleted: true, ..stamp };
+                self.complete(*index, gone, parent_key.as_deref(), Vec::new());
+                continue;
+            }
             let Some(explode) = &parent.explode else {
                 // One listing for each parent, deleted ones apart: nobody lists those.
                 match (&parent.path, stamp.is_deleted) {

@@ -8,6 +8,7 @@
 use super::raw::{at, elements, object_members, text_at};
 use crate::extract::csv;
 use crate::extract::text;
+use crate::http::xml;
 use crate::manifest::{field_path, Decoder, OneOrMany, Records};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -39,13 +40,23 @@ impl<'a> Taking<'a> {
 }
 
 /// A body as JSON. The error says in plain words what is wrong.
-pub fn decode(body: &Bytes, decoder: Decoder) -> Result<Bytes, String> {
-    match decoder {
+pub fn decode(body: &Bytes, records: &Records) -> Result<Bytes, String> {
+    match records.decoder {
         Decoder::Json => Ok(body.clone()),
         Decoder::Jsonl => lines(body),
         Decoder::Csv => rows(body),
-        Decoder::Xml => Err("XML is not read yet".to_string()),
+        Decoder::Xml => Ok(xml::to_json(body, &lists(records))?.to_string().into()),
     }
+}
+
+/// Where XML has lists, by the records' place: elsewhere an element alone does not show that there could be more.
+fn lists(records: &Records) -> Vec<Vec<String>> {
+    let keys = field_path(&records.pointer);
+    let names = |upto: usize| keys.iter().take(upto).filter(|key| *key != "*").cloned().collect::<Vec<_>>();
+    let before_star = |(at, key): (usize, &String)| (key == "*").then(|| names(at));
+    let inner = keys.iter().enumerate().filter_map(before_star);
+    let last = (!records.single && !records.keyed).then(|| names(keys.len()));
+    inner.chain(last).filter(|path| !path.is_empty()).collect()
 }
 
 fn lines(body: &Bytes) -> Result<Bytes, String> {
@@ -261,14 +272,40 @@ mod tests {
         assert_eq!(keyed.records[0].key.as_deref(), Some("p\n"));
     }
 
+    fn decoded(body: &Bytes, decoder: &str) -> Result<Bytes, String> {
+        decode(body, &records(json!({"pointer": "", "decoder": decoder})))
+    }
+
+    #[test]
+    fn xml_has_lists_where_records_are() {
+        let orders = "<shop><order no='7'><item>a</item></order></shop>";
+        for (name, text, of, want) in [
+            ("one record", orders, "/shop/order", vec![r#"{"@no":"7","item":"a"}"#]),
+            ("none", "<shop/>", "/shop/order", vec![]),
+            ("none, but more is said", "<shop><page>1</page></shop>", "/shop/order", vec![]),
+            ("inside", orders, "/shop/order/*/item", vec![r#""a""#]),
+            ("the outermost", orders, "/shop", vec![r#"{"order":{"@no":"7","item":"a"}}"#]),
+        ] {
+            let records = records(json!({"pointer": of, "decoder": "xml"}));
+            let whole = decode(&Bytes::from(text), &records).unwrap();
+            let whole = std::str::from_utf8(&whole).unwrap();
+            let taken: Vec<&str> = take(whole, &records).unwrap().records.iter().map(|record| record.raw).collect();
+            assert_eq!(taken, want, "{name}");
+        }
+        let elsewhere = records(json!({"pointer": "/shop/order", "decoder": "xml"}));
+        let error = decode(&Bytes::from("<error>no shop</error>"), &elsewhere).unwrap();
+        assert!(take(std::str::from_utf8(&error).unwrap(), &elsewhere).is_err(), "an error is no page");
+        assert!(decode(&Bytes::from("<shop>"), &elsewhere).is_err(), "cut off");
+    }
+
     #[test]
     fn lines_and_tables_are_lists_of_objects() {
         let body = Bytes::from("\u{feff}{\"a\": 1}\r\n\n{\"a\": 2}\n");
-        assert_eq!(decode(&body, Decoder::Jsonl).unwrap(), "[{\"a\": 1},{\"a\": 2}]");
+        assert_eq!(decoded(&body, "jsonl").unwrap(), "[{\"a\": 1},{\"a\": 2}]");
         let body = Bytes::from("id,\"na\"\"me\"\r\n1,x\n2,\"a\nb\"\n");
-        let json: serde_json::Value = serde_json::from_slice(&decode(&body, Decoder::Csv).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&decoded(&body, "csv").unwrap()).unwrap();
         assert_eq!(json, json!([{"id": "1", "na\"me": "x"}, {"id": "2", "na\"me": "a\nb"}]));
-        assert_eq!(decode(&Bytes::new(), Decoder::Csv).unwrap(), "[]");
-        assert!(decode(&Bytes::from("a,b\n1\n"), Decoder::Csv).is_err(), "cut off");
+        assert_eq!(decoded(&Bytes::new(), "csv").unwrap(), "[]");
+        assert!(decoded(&Bytes::from("a,b\n1\n"), "csv").is_err(), "cut off");
     }
 }

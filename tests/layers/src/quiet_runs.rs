@@ -27,7 +27,9 @@ pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
     }
     for collection in source.collections.iter().filter(|c| c.unsupported.is_none()) {
         for asked in listings(source, collection) {
-            match all.iter_mut().find(|known| known.path == asked.path && known.more == asked.more) {
+            // What a reader of its own asks for is in the body, not in the path.
+            let is_shared = |known: &&mut QuietCalls| known.path == asked.path && known.more == asked.more;
+            match all.iter_mut().find(|known| is_shared(known) && collection.reader.is_none()) {
                 Some(known) => known.fills.extend(asked.fills),
                 None => all.push(asked),
             }

@@ -84,6 +84,13 @@ fn file_with(source: &Value, collection: &Value) -> Value {
     file
 }
 
+/// The XML before an example is what it is an example of.
+fn is_what_the_page_becomes(before: &str, want: Value) {
+    let text = before.rsplit_once("```xml\n").and_then(|(_, text)| text.split_once("```")).unwrap().0;
+    let order = ["shop".to_string(), "order".to_string()];
+    assert_eq!(crate::http::xml::to_json(text.as_bytes(), &[order.to_vec()]), Ok(want));
+}
+
 #[test]
 fn every_example_of_the_page_is_taken() {
     let page = read("docs/source-files.md");
@@ -98,6 +105,10 @@ fn every_example_of_the_page_is_taken() {
         kinds.push(what.to_string());
         let members =
             || serde_json::from_str::<Value>(&format!("{{{example}}}")).unwrap_or_else(|e| panic!("{e}: {example}"));
+        if what == "xml" {
+            is_what_the_page_becomes(before, serde_json::from_str(example).unwrap());
+            continue;
+        }
         let file = match what {
             "file" => Some(serde_json::from_str(example).unwrap()),
             "source members" => Some(file_with(&members(), &json!({}))),

@@ -344,6 +344,9 @@ fn origin(collection: &Collection) -> Option<String> {
 /// What a live query can leave to the app.
 fn conditions(collection: &Collection) -> String {
     let mut parts = Vec::new();
+    if collection.reader.as_deref() == Some("sfmc_soap") {
+        parts.push("`=` and `IN` on numbers and texts, `<`, `<=`, `>` and `>=` on numbers and times".to_string());
+    }
     if let Some(path) = &collection.by_key {
         let columns: Vec<String> = crate::manifest::template::names(path).map(|name| format!("`{name} =`")).collect();
         if !columns.is_empty() {

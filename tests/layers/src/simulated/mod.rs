@@ -12,6 +12,7 @@ mod mailchimp;
 mod marketo;
 mod program;
 mod rows;
+mod salesforce_marketing_cloud;
 mod scans;
 mod zendesk;
 

@@ -6,7 +6,7 @@ use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
-use crate::extract::{Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
+use crate::extract::{Described, Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
 use crate::http::testing::{policy, Tokens};
 use crate::http::{oauth, AccessToken, Account, ApiClient, ClientPool, Stats, TokenSource};
 use crate::manifest::{Column, Deletes, Format, Shape, Source};
@@ -51,6 +51,8 @@ pub struct Reader {
     pub notes: Vec<String>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
+    /// What the app says of its fields, as the engine keeps it.
+    described: BTreeMap<String, Arc<Described>>,
 }
 
 /// Asks the app itself for access tokens, and keeps the last one as a server does.
@@ -126,6 +128,7 @@ impl Reader {
             notes: Vec::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
+            described: BTreeMap::new(),
         }
     }
 
@@ -171,6 +174,15 @@ impl Reader {
         ApiClient::new(account, Arc::new(Stats::default()), tokens, &ClientPool::new()).unwrap()
     }
 
+    /// Asks the app for the fields of collections, once, as the engine does before a refresh.
+    pub async fn describe(&mut self, names: &[&str]) {
+        for name in names {
+            let collection = self.source.collection(name).unwrap();
+            let described = crate::extract::describe(&self.client(), collection, None).await.unwrap().unwrap();
+            self.described.insert(name.to_string(), Arc::new(described));
+        }
+    }
+
     pub fn output(&self, name: &str) -> Output {
         let collection = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).clone();
         let column = |column: &Column| OutColumn {
@@ -186,7 +198,7 @@ impl Reader {
             keep_extra: true,
             checkpoint: self.checkpoints.get(name).cloned(),
             binary: None,
-            described: None,
+            described: self.described.get(name).cloned(),
             collection: Arc::new(collection),
         }
     }

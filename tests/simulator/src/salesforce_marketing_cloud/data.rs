@@ -1,4 +1,4 @@
-//! Decides what a business unit holds: lists, campaigns with their assets, journeys with their goals.
+//! Decides what a business unit holds: lists, sends, campaigns with their assets, journeys with their goals.
 //!
 //! Instants are kept in UTC; `central` writes them. A journey's versions are records of their own with one `definitionId`.
 
@@ -23,9 +23,16 @@ const fn rest(name: &'static str, key: &'static [&'static str], parent: Option<&
 }
 
 /// Parents first.
-pub const KINDS: [Kind; 4] = [
+pub const KINDS: [Kind; 5] = [
     Kind {
         name: "lists",
+        key: &["ID"],
+        created: Some(Stamp("CreatedDate", Form::IsoMillis)),
+        updated: Some(Stamp("ModifiedDate", Form::IsoMillis)),
+        parent: None,
+    },
+    Kind {
+        name: "sends",
         key: &["ID"],
         created: Some(Stamp("CreatedDate", Form::IsoMillis)),
         updated: Some(Stamp("ModifiedDate", Form::IsoMillis)),
@@ -59,6 +66,16 @@ pub fn draft(
             "Type": *chance.pick(&["Public", "Private"]), "ListClassification": "ExactTargetList",
             "CustomerKey": format!("list-{number}"), "ObjectID": guid(&mut chance), "PartnerKey": null,
             "Client": {"ID": mid, "PartnerClientKey": format!("partner-{mid}")},
+        }),
+        "sends" => json!({
+            "ID": 5000 + number, "Client": {"ID": mid, "PartnerClientKey": format!("partner-{mid}")}, "PartnerKey": null,
+            "Email": {"ID": 700 + number % 9}, "EmailName": format!("{} news", names::company(number)),
+            "Subject": names::prose(&mut chance, 5), "FromName": names::company(number),
+            "FromAddress": format!("news{number}@sim.example"), "SendDate": Form::IsoMillis.text(at_ms),
+            "SentDate": Form::IsoMillis.text(at_ms), "Status": *chance.pick(&["Complete", "Complete", "Canceled"]),
+            "IsMultipart": chance.percent(50), "Duplicates": chance.below(5), "HardBounces": chance.below(20),
+            "NumberSent": 900 + chance.below(900), "NumberDelivered": 800 + chance.below(100),
+            "UniqueOpens": chance.below(500), "Unsubscribes": chance.below(9),
         }),
         "campaigns" => json!({
             "id": (3000 + number).to_string(), "name": format!("{} campaign", names::company(number)),

@@ -1,4 +1,4 @@
-//! Decides which properties a List has and what a filter on them means.
+//! Decides which properties a List and a Send have and what a filter on them means.
 
 use serde_json::Value;
 
@@ -6,8 +6,10 @@ use super::central;
 use super::xml::Element;
 use crate::rest::Record;
 
-/// A property of List: name, type, and whether Retrieve can give it.
-pub const PROPERTIES: [(&str, &str, bool); 20] = [
+/// A property: name, type, and whether Retrieve can give it.
+pub type Property = (&'static str, &'static str, bool);
+
+pub const LIST: [Property; 20] = [
     ("Client.ID", "Int32", true),
     ("Client.PartnerClientKey", "String", true),
     ("PartnerKey", "String", true),
@@ -29,6 +31,40 @@ pub const PROPERTIES: [(&str, &str, bool); 20] = [
     ("Subscribers", "Subscriber[]", false),
     ("ObjectState", "String", false),
 ];
+
+pub const SEND: [Property; 22] = [
+    ("Client.ID", "Int32", true),
+    ("Client.PartnerClientKey", "String", true),
+    ("PartnerKey", "String", true),
+    ("CreatedDate", "DateTime", true),
+    ("ModifiedDate", "DateTime", true),
+    ("ID", "Int32", true),
+    ("Email.ID", "Int32", true),
+    ("FromAddress", "String", true),
+    ("FromName", "String", true),
+    ("Duplicates", "Int32", true),
+    ("HardBounces", "Int32", true),
+    ("NumberSent", "Int32", true),
+    ("NumberDelivered", "Int32", true),
+    ("UniqueOpens", "Int32", true),
+    ("Unsubscribes", "Int32", true),
+    ("Subject", "String", true),
+    ("EmailName", "String", true),
+    ("SendDate", "DateTime", true),
+    ("SentDate", "DateTime", true),
+    ("Status", "String", true),
+    ("IsMultipart", "Boolean", true),
+    ("List", "List[]", false),
+];
+
+/// The collection and the properties of an object type; `None` for types that are not played.
+pub fn object(kind: &str) -> Option<(&'static str, &'static [Property])> {
+    match kind.to_ascii_lowercase().as_str() {
+        "list" => Some(("lists", &LIST)),
+        "send" => Some(("sends", &SEND)),
+        _ => None,
+    }
+}
 
 /// A property of a record as text; `None` when it has no value.
 pub fn value(list: &Record, property: &str) -> Option<String> {
@@ -52,14 +88,14 @@ pub enum Filter {
 
 impl Filter {
     /// Reads a filter part. What it is says `xsi:type`: a part without one means nothing to the service.
-    pub fn read(part: &Element) -> Result<Filter, String> {
+    pub fn read(part: &Element, object: &str, properties: &[Property]) -> Result<Filter, String> {
         let kind = part.attribute("type").map(|t| t.rsplit(':').next().unwrap_or("").to_string());
         match kind.as_deref() {
             Some("SimpleFilterPart") => {
                 let property = part.text_of("Property").to_string();
-                if !PROPERTIES.iter().any(|(name, _, can)| *name == property && *can) {
+                if !properties.iter().any(|(name, _, can)| *name == property && *can) {
                     return Err(format!(
-                        "Error: The Filter Property(s) {property} do not match with the fields of List retrieve"
+                        "Error: The Filter Property(s) {property} do not match with the fields of {object} retrieve"
                     ));
                 }
                 let dates = part.all("DateValue");
@@ -82,7 +118,8 @@ impl Filter {
             Some("ComplexFilterPart") => {
                 let additional = part.child("AdditionalOperands").map(|more| more.children.clone()).unwrap_or_default();
                 let ends = ["LeftOperand", "RightOperand"].into_iter().filter_map(|name| part.child(name));
-                let operands: Result<Vec<Filter>, String> = ends.chain(&additional).map(Filter::read).collect();
+                let operands: Result<Vec<Filter>, String> =
+                    ends.chain(&additional).map(|part| Filter::read(part, object, properties)).collect();
                 let is_and = match part.text_of("LogicalOperator") {
                     "AND" => true,
                     "OR" => false,

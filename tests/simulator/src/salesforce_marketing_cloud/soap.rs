@@ -1,4 +1,4 @@
-//! Decides what the SOAP service (Partner API) answers to Retrieve and Describe of lists.
+//! Decides what the SOAP service (Partner API) answers to Retrieve and Describe of lists and sends.
 //!
 //! developer.salesforce.com/docs/marketing/marketing-cloud, SOAP API. Most failures come as `OverallStatus` with HTTP 200; a
 //! token that is not good is a fault with HTTP 500. Elements have the order of the service's schema, and `PartnerKey` and
@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::lists::{value, Filter, PROPERTIES};
+use super::lists::{object, value, Filter, Property};
 use super::xml::{escape, parse, Element};
 use crate::app::Call;
 use crate::chance::Chance;
@@ -162,26 +162,26 @@ impl Service {
     /// Notes what a new retrieve has to give: the rows of this moment. The error is an `OverallStatus`.
     fn begin(&mut self, call: &Call<'_>, book: &Book, request: &Element) -> Result<String, String> {
         let kind = request.text_of("ObjectType");
-        if !kind.eq_ignore_ascii_case("List") {
+        let Some((collection, offered)) = object(kind) else {
             return Err(format!("Error: The object type {kind} is not played here"));
-        }
-        if call.config.denies(&["lists", "list"]) {
+        };
+        if call.config.denies(&[collection, collection.trim_end_matches('s')]) {
             return Err("Error: API Permission Failed".into());
         }
         let properties: Vec<&str> = request.all("Properties").map(|p| p.text.trim()).collect();
-        let is_known = |name: &str| PROPERTIES.iter().any(|(n, _, can)| *n == name && *can);
+        let is_known = |name: &str| offered.iter().any(|(n, _, can)| *n == name && *can);
         let unknown: Vec<&str> = properties.iter().copied().filter(|name| !is_known(name)).collect();
         if !unknown.is_empty() || properties.is_empty() {
             let named = unknown.join(",");
             return Err(format!(
-                "Error: The Request Property(s) {named} do not match with the fields of List retrieve"
+                "Error: The Request Property(s) {named} do not match with the fields of {kind} retrieve"
             ));
         }
-        let filter = request.child("Filter").map(Filter::read).transpose()?;
-        let mut lists = book.listed("lists");
-        lists.sort_by_key(|list| list.number_of("ID"));
-        let kept = lists.iter().filter(|list| filter.as_ref().is_none_or(|filter| filter.holds(list)));
-        let rows: Vec<String> = kept.map(|list| result(list, &properties)).collect();
+        let filter = request.child("Filter").map(|part| Filter::read(part, kind, offered)).transpose()?;
+        let mut records = book.listed(collection);
+        records.sort_by_key(|record| record.number_of("ID"));
+        let kept = records.iter().filter(|record| filter.as_ref().is_none_or(|filter| filter.holds(record)));
+        let rows: Vec<String> = kept.map(|record| result(record, kind, offered, &properties)).collect();
         let asked = request.child("Options").and_then(|options| options.text_of("BatchSize").parse().ok());
         let size = call.config.page_of(asked.filter(|n| *n > 0).unwrap_or(BATCH), BATCH);
         let id = self.request_id();
@@ -206,9 +206,9 @@ impl Service {
         let mut objects = String::new();
         for request in wanted.all("ObjectDefinitionRequest") {
             let kind = request.text_of("ObjectType");
-            let properties: String = PROPERTIES
+            let properties: String = object(kind)
+                .map_or(&[][..], |(_, offered)| offered)
                 .iter()
-                .filter(|_| kind.eq_ignore_ascii_case("List"))
                 .map(|(name, data_type, is_retrievable)| {
                     format!(
                         "<Properties><PartnerKey xsi:nil=\"true\" /><ObjectID xsi:nil=\"true\" /><Name>{name}</Name>\
@@ -230,23 +230,25 @@ impl Service {
     }
 }
 
-/// One result, in the order of the schema.
-fn result(list: &Record, properties: &[&str]) -> String {
+/// One result, in the order of the schema: objects inside it first.
+fn result(record: &Record, kind: &str, offered: &[Property], properties: &[&str]) -> String {
     let asked = |name: &str| properties.contains(&name);
-    let mut xml = String::from("<Results xsi:type=\"List\">");
-    let client: String = PROPERTIES
-        .iter()
-        .filter(|(name, _, _)| asked(name))
-        .filter_map(|(name, _, _)| {
-            let member = name.strip_prefix("Client.")?;
-            Some(format!("<{member}>{}</{member}>", escape(&value(list, name)?)))
-        })
-        .collect();
-    if !client.is_empty() {
-        xml.push_str(&format!("<Client>{client}</Client>"));
+    let mut xml = format!("<Results xsi:type=\"{}\">", escape(kind));
+    for outer in ["Client", "Email"] {
+        let members: String = offered
+            .iter()
+            .filter(|(name, _, _)| asked(name))
+            .filter_map(|(name, _, _)| {
+                let member = name.strip_prefix(outer)?.strip_prefix('.')?;
+                Some(format!("<{member}>{}</{member}>", escape(&value(record, name)?)))
+            })
+            .collect();
+        if !members.is_empty() {
+            xml.push_str(&format!("<{outer}>{members}</{outer}>"));
+        }
     }
-    for (name, _, _) in PROPERTIES.iter().filter(|(name, _, can)| *can && !name.contains('.')) {
-        let text = if asked(name) { value(list, name) } else { None };
+    for (name, _, _) in offered.iter().filter(|(name, _, can)| *can && !name.contains('.')) {
+        let text = if asked(name) { value(record, name) } else { None };
         match text {
             Some(text) => xml.push_str(&format!("<{name}>{}</{name}>", escape(&text))),
             None if matches!(*name, "PartnerKey" | "ObjectID") => xml.push_str(&format!("<{name} xsi:nil=\"true\" />")),

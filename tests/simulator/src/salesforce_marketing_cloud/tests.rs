@@ -314,3 +314,22 @@ fn journeys_are_newest_first_and_by_version() {
         7
     );
 }
+
+#[test]
+fn sends_are_retrieved_as_lists_are() {
+    let mut desk = desk(json!({"sends": 3, "lists": 1}));
+    let ask = |names: &[&str]| {
+        let names: String = names.iter().map(|name| format!("<Properties>{name}</Properties>")).collect();
+        format!("<ObjectType>Send</ObjectType>{names}")
+    };
+    let answer = desk.retrieve(&ask(&["ID", "Email.ID", "NumberSent", "ModifiedDate"]));
+    assert_eq!((answer.text_of("OverallStatus"), answer.all("Results").count()), ("OK", 3));
+    let first = answer.child("Results").unwrap();
+    assert_eq!((first.attribute("type"), first.text_of("ID")), (Some("Send"), "5000"));
+    assert_eq!(first.child("Email").unwrap().text_of("ID"), "700");
+    let refused = desk.retrieve(&ask(&["List", "ListName"])).text_of("OverallStatus").to_string();
+    assert_eq!(refused, "Error: The Request Property(s) List,ListName do not match with the fields of Send retrieve");
+    desk.set(json!({"denied": ["sends"]}));
+    assert_eq!(desk.retrieve(&ask(&["ID"])).text_of("OverallStatus"), "Error: API Permission Failed");
+    assert_eq!(desk.retrieve(FIELDS).text_of("OverallStatus"), "OK");
+}
