@@ -2,7 +2,7 @@
 
 use super::{c_string, option_list, text_of, Mapping};
 use crate::http::{AccessToken, Account, Proof, SharedPace, Told};
-use crate::manifest::{load, naming, Collection, Protocol, Source};
+use crate::manifest::{load, naming, tuned, Collection, Protocol, Source};
 use crate::options;
 use crate::report::{fail, unknown_server, Report};
 use crate::spi;
@@ -70,26 +70,11 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     Ok(Server { oid: found.serverid, name, options, source })
 }
 
-/// The source with the server's own overlap (for every cursor and the feed) and pace, where it has them.
+/// The source with the numbers that the server has of its own.
 fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
     let number = |name: &str| options.get(name).and_then(|text| text.parse::<u64>().ok());
-    let (overlap, pace) = (number("overlap_seconds"), number("requests_per_second"));
-    if overlap.is_none() && pace.is_none() {
-        return source;
-    }
-    let mut source = Source::clone(&source);
-    if let Some(overlap) = overlap {
-        for cursor in source.collections.iter_mut().filter_map(|collection| collection.cursor.as_mut()) {
-            cursor.overlap_seconds = overlap;
-        }
-        if let Some(feed) = source.feed.as_mut() {
-            feed.cursor.overlap_seconds = overlap;
-        }
-    }
-    if let Some(pace) = pace {
-        source.rate = Some(source.rate.take().unwrap_or_default().paced_at(pace as u32));
-    }
-    Arc::new(source)
+    let pace = number("requests_per_second").map(|pace| u32::try_from(pace).unwrap_or(u32::MAX));
+    tuned(source, number("overlap_seconds"), pace)
 }
 
 /// Refuses a caller who has no USAGE on the server.
