@@ -5,6 +5,7 @@ use crate::http::{AccessToken, Account, Proof, SharedPace, Told};
 use crate::manifest::{load, naming, tuned, Collection, Protocol, Source};
 use crate::options;
 use crate::report::{fail, unknown_server, Report};
+use crate::sources;
 use crate::spi;
 use pgrx::{pg_sys, PgSqlErrorCode as Code};
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
     // SAFETY: options belong to the live struct.
     let options = unsafe { option_list(found.options) };
     let source = match options.get("source") {
-        Some(source) if wrapper == "cloudsync" => with_options(options::source(source)?, &options),
+        Some(source) if wrapper == "cloudsync" => with_options(sources::source(source)?, &options),
         _ => {
             return Err(fail(
                 Code::ERRCODE_WRONG_OBJECT_TYPE, // 42809
