@@ -9,6 +9,8 @@ REVOKE ALL ON FUNCTION cloudsync_reset(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_set_credential(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_schedule(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_unschedule(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cloudsync_define_source(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cloudsync_drop_source(text) FROM PUBLIC;
 GRANT SELECT ON cloudsync.sources, cloudsync.collections TO PUBLIC;
 
 COMMENT ON FUNCTION cloudsync_fdw_handler() IS 'Callbacks of the foreign-data wrapper.';
@@ -25,5 +27,7 @@ COMMENT ON FUNCTION cloudsync_schedule(text, text) IS 'Makes a pg_cron job that 
 COMMENT ON FUNCTION cloudsync_unschedule(text) IS 'Ends the pg_cron job of a server.';
 COMMENT ON FUNCTION cloudsync_job_name(text) IS 'Name of the pg_cron job of a server.';
 COMMENT ON FUNCTION cloudsync_next_occurrence(text, timestamptz) IS 'When a schedule of pg_cron is due next.';
+COMMENT ON FUNCTION cloudsync_define_source(jsonb) IS 'Makes or replaces a source of your own, from the JSON of a source file.';
+COMMENT ON FUNCTION cloudsync_drop_source(text) IS 'Drops a source of your own that no server uses.';
 COMMENT ON FUNCTION cloudsync_list_sources() IS 'Rows of cloudsync.sources.';
 COMMENT ON FUNCTION cloudsync_list_collections() IS 'Rows of cloudsync.collections.';

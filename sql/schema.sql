@@ -156,7 +156,21 @@ CREATE POLICY usable_servers ON cloudsync.seen_keys FOR SELECT USING (EXISTS (
      WHERE s.srvname = seen_keys.server AND pg_catalog.has_server_privilege(s.oid, 'USAGE')));
 GRANT SELECT ON cloudsync.seen_keys TO PUBLIC;
 
+-- Written by cloudsync_define_source only, which validates. A server refers to its source by name, in an option.
+CREATE TABLE cloudsync.defined_sources (
+    source     text PRIMARY KEY,
+    definition jsonb NOT NULL,
+    defined_by text  NOT NULL,
+    defined_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cloudsync.defined_sources IS 'Sources of a user''s own, as cloudsync_define_source took them.';
+COMMENT ON COLUMN cloudsync.defined_sources.source IS 'Name for CREATE SERVER .. OPTIONS (source ''..'').';
+COMMENT ON COLUMN cloudsync.defined_sources.definition IS 'The source file.';
+COMMENT ON COLUMN cloudsync.defined_sources.defined_by IS 'Role that defined it first; its members and superusers may replace and drop it.';
+COMMENT ON COLUMN cloudsync.defined_sources.defined_at IS 'When it was defined last.';
+
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.collection_state', '');
+SELECT pg_catalog.pg_extension_config_dump('cloudsync.defined_sources', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.seen_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.run_log_run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('cloudsync.rejected_records_rejected_id_seq', '');

@@ -1,6 +1,6 @@
 -- What can be connected, and how the refreshes go. Every view begins with what names a row.
 CREATE VIEW cloudsync.sources AS
-    SELECT source, title, kind, auth_fields, settings, docs FROM cloudsync_list_sources();
+    SELECT source, title, kind, auth_fields, settings, docs, user_defined FROM cloudsync_list_sources();
 COMMENT ON VIEW cloudsync.sources IS 'Cloud apps that can be connected.';
 COMMENT ON COLUMN cloudsync.sources.source IS 'Name for CREATE SERVER .. OPTIONS (source ''..'').';
 COMMENT ON COLUMN cloudsync.sources.title IS 'Name of the app.';
@@ -8,9 +8,11 @@ COMMENT ON COLUMN cloudsync.sources.kind IS 'object (rows change) or event (rows
 COMMENT ON COLUMN cloudsync.sources.auth_fields IS 'Options of the user mapping.';
 COMMENT ON COLUMN cloudsync.sources.settings IS 'Options of the server beside the general ones.';
 COMMENT ON COLUMN cloudsync.sources.docs IS 'The vendor''s API reference.';
+COMMENT ON COLUMN cloudsync.sources.user_defined IS 'Made with cloudsync_define_source, not built in.';
 
 CREATE VIEW cloudsync.collections AS
-    SELECT source, collection, kind, key, cursor, deletes, unsupported, docs FROM cloudsync_list_collections();
+    SELECT source, collection, kind, key, cursor, deletes, unsupported, docs, user_defined
+      FROM cloudsync_list_collections();
 COMMENT ON VIEW cloudsync.collections IS 'Collections of the cloud apps.';
 COMMENT ON COLUMN cloudsync.collections.source IS 'Name of the app, as in cloudsync.sources.';
 COMMENT ON COLUMN cloudsync.collections.collection IS 'Name of the collection and of its tables.';
@@ -20,6 +22,7 @@ COMMENT ON COLUMN cloudsync.collections.cursor IS 'How changes are found.';
 COMMENT ON COLUMN cloudsync.collections.deletes IS 'How deletions are found.';
 COMMENT ON COLUMN cloudsync.collections.unsupported IS 'Why the app cannot serve it; NULL when it can.';
 COMMENT ON COLUMN cloudsync.collections.docs IS 'Where the vendor documents it, or what is odd about it.';
+COMMENT ON COLUMN cloudsync.collections.user_defined IS 'Of a source made with cloudsync_define_source.';
 
 CREATE VIEW cloudsync.runs AS
     SELECT (r.outcome).server, (r.outcome).collection, r.run_id, (r.outcome).status, (r.outcome).mode,

@@ -17,6 +17,7 @@ mod options;
 mod refresh;
 mod report;
 mod secret;
+mod sources;
 mod spi;
 mod value;
 mod worker;

@@ -3,12 +3,12 @@
 //! Postgres calls the validator for every CREATE and ALTER, so this is the only place where options are refused.
 
 use crate::http::Policy;
-use crate::manifest::{load, Format, Source};
+use crate::manifest::Format;
 use crate::report::{fail, Report};
+use crate::sources;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What kind of value an option takes.
@@ -60,7 +60,9 @@ fn validate(options: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), Re
     }
     match catalog {
         pg_sys::ForeignServerRelationId => check_server(&given),
-        pg_sys::UserMappingRelationId => check_names(&given, "user mapping", credential_names()),
+        // The source of the server is not told here.
+        pg_sys::UserMappingRelationId if is_restoring() => Ok(()),
+        pg_sys::UserMappingRelationId => check_names(&given, "user mapping", credential_names()?),
         pg_sys::ForeignTableRelationId => check_names(&given, "foreign table", names(TABLE_OPTIONS)),
         pg_sys::AttributeRelationId => {
             check_names(&given, "column", names(COLUMN_OPTIONS))?;
@@ -80,12 +82,21 @@ fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|name| name.to_string()).collect()
 }
 
-fn credential_names() -> Vec<String> {
+/// The credentials of all sources.
+fn credential_names() -> Result<Vec<String>, Report> {
+    let sources = sources::all()?;
     let mut all: Vec<String> =
-        load::sources().flat_map(|s| s.auth.credentials().iter().map(|c| c.name.clone()).collect::<Vec<_>>()).collect();
+        sources.iter().flat_map(|(source, _)| source.auth.credentials()).map(|c| c.name.clone()).collect();
     all.sort();
     all.dedup();
-    all
+    Ok(all)
+}
+
+/// Whether objects are loaded that may refer to what is not there yet. A dump makes servers and user mappings before the rows
+/// of `cloudsync.defined_sources`; it switches this off for the same reason, and PostgreSQL's own checks obey it.
+fn is_restoring() -> bool {
+    // SAFETY: reads a setting.
+    unsafe { !pg_sys::check_function_bodies }
 }
 
 fn check_server(given: &BTreeMap<String, String>) -> Result<(), Report> {
@@ -94,24 +105,36 @@ fn check_server(given: &BTreeMap<String, String>) -> Result<(), Report> {
             PgSqlErrorCode::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
             "option \"source\" is missing",
             "",
-            format!("Add OPTIONS (source '...'); the sources are: {}.", source_names()),
+            format!("Add OPTIONS (source '...'); the sources are: {}.", sources::names()?),
         ));
     };
-    let source = source(name)?;
+    let source = match sources::find(name)? {
+        Some(source) => source,
+        None if is_restoring() => return check_common(given),
+        None => return Err(sources::unknown(name)?),
+    };
     let mut valid: Vec<String> = SERVER_OPTIONS.iter().map(|(name, ..)| name.to_string()).collect();
     valid.extend(source.settings.iter().map(|s| s.name.clone()));
     if source.api_version.is_some() && !valid.iter().any(|v| v == "api_version") {
         valid.push("api_version".into());
     }
     check_names(given, "server", valid)?;
+    check_common(given)?;
     for (name, value) in given {
-        if let Some((_, kind, _)) = SERVER_OPTIONS.iter().find(|(known, ..)| known == name) {
-            check_value(name, *kind, value)?;
-        }
         if let Some(setting) = source.settings.iter().find(|s| &s.name == name) {
             if !setting.values.is_empty() && !setting.values.contains(value) {
                 return Err(bad_value(name, &format!("Valid values are: {}.", setting.values.join(", "))));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the values of the options that every source has.
+fn check_common(given: &BTreeMap<String, String>) -> Result<(), Report> {
+    for (name, value) in given {
+        if let Some((_, kind, _)) = SERVER_OPTIONS.iter().find(|(known, ..)| known == name) {
+            check_value(name, *kind, value)?;
         }
     }
     Ok(())
@@ -124,7 +147,7 @@ fn check_names(given: &BTreeMap<String, String>, place: &str, valid: Vec<String>
     } else {
         format!("Valid options of a {place} are: {}.", valid.join(", "))
     };
-    if place != "user mapping" && credential_names().contains(name) {
+    if place != "user mapping" && credential_names()?.contains(name) {
         hint = format!("Credentials belong in the user mapping: CREATE USER MAPPING .. OPTIONS ({name} '...'). {hint}");
     } else if place != "server" && SERVER_OPTIONS.iter().any(|(known, ..)| known == name) {
         hint = format!("\"{name}\" is an option of the server. {hint}");
@@ -156,22 +179,6 @@ fn check_value(name: &str, kind: Value, value: &str) -> Result<(), Report> {
         Value::OneOf(values) if values.contains(&value) => Ok(()),
         Value::OneOf(values) => Err(bad_value(name, &format!("Valid values are: {}.", values.join(", ")))),
     }
-}
-
-fn source_names() -> String {
-    load::sources().map(|s| s.source.clone()).collect::<Vec<_>>().join(", ")
-}
-
-/// The source of that name, or an error that lists them.
-pub fn source(name: &str) -> Result<Arc<Source>, Report> {
-    load::source(name).ok_or_else(|| {
-        fail(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, // 42704
-            format!("source \"{name}\" does not exist"),
-            "",
-            format!("The sources are: {}.", source_names()),
-        )
-    })
 }
 
 /// Options that are numbers, by name; they were checked when they were set.

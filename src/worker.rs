@@ -12,6 +12,7 @@ use crate::refresh::state::{self, Outcome, Stop};
 use crate::refresh::{context::pump, lock};
 use crate::report::{fail, Report};
 use crate::secret::Secret;
+use crate::sources;
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::PgSqlErrorCode as Code;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Room for a request and its answer, in bytes.
+/// Room for a request and its answer, in bytes; a longer request gets what it needs. An answer is short.
 const ROOM: usize = 256 << 10;
 
 /// What the worker is asked to do.
@@ -30,6 +31,8 @@ enum Request {
     Token {
         server: String,
         options: BTreeMap<String, String>,
+        /// Of a user's own source.
+        definition: Option<String>,
         mapping_user: String,
         credentials: BTreeMap<String, String>,
         /// The caller's transaction made or changed the mapping: nobody else's view of it counts.
@@ -60,6 +63,7 @@ pub fn renew_token(server: &Server, user: pg_sys::Oid, stale: Option<&AccessToke
     let request = Request::Token {
         server: server.name.clone(),
         options: server.options.clone(),
+        definition: sources::definition(&server.source.source).map_err(|report| SyncError::internal(report.message))?,
         mapping_user: mapping.user.clone(),
         credentials: credentials.collect(),
         is_uncommitted: catalog::mapping_is_uncommitted(server, &mapping)
@@ -91,13 +95,11 @@ pub fn record(outcomes: Vec<Outcome>, stop: Option<Stop>) -> Result<(), SyncErro
 /// Starts a worker with a request and waits for its answer; Postgres's interrupts are honoured while waiting.
 fn ask(request: &Request) -> Result<Answer, SyncError> {
     let text = serde_json::to_vec(request).map_err(|e| SyncError::internal(e.to_string()))?;
-    if text.len() + 8 > ROOM {
-        return Err(SyncError::internal("the record of the run is too long for its worker"));
-    }
-    // SAFETY: the segment is mapped for ROOM bytes until it is detached; the worker writes to it only before it ends, and
+    let room = ROOM.max(text.len() + 8);
+    // SAFETY: the segment is mapped for `room` bytes until it is detached; the worker writes to it only before it ends, and
     // it is read only after that.
     unsafe {
-        let segment = pg_sys::dsm_create(ROOM, 0);
+        let segment = pg_sys::dsm_create(room, 0);
         let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
         put(memory, &text);
         let mut worker: pg_sys::BackgroundWorker = std::mem::zeroed();
@@ -121,7 +123,7 @@ fn ask(request: &Request) -> Result<Answer, SyncError> {
             return Err(SyncError::NoWorker);
         }
         pg_sys::WaitForBackgroundWorkerShutdown(handle);
-        let answer = get(memory);
+        let answer = get(memory, room);
         let answer = serde_json::from_slice::<Answer>(&answer)
             .map_err(|_| SyncError::internal("the record keeper ended without an answer; see the server log"));
         pg_sys::dsm_detach(segment);
@@ -132,7 +134,7 @@ fn ask(request: &Request) -> Result<Answer, SyncError> {
 /// Writes a length and bytes.
 ///
 /// # Safety
-/// `memory` must have room for ROOM bytes, and `bytes` must be shorter.
+/// `memory` must have room for `bytes` and 8 more.
 unsafe fn put(memory: *mut u8, bytes: &[u8]) {
     let length = (bytes.len() as u64).to_ne_bytes();
     std::ptr::copy_nonoverlapping(length.as_ptr(), memory, 8);
@@ -142,11 +144,11 @@ unsafe fn put(memory: *mut u8, bytes: &[u8]) {
 /// Reads what [`put`] wrote.
 ///
 /// # Safety
-/// As there.
-unsafe fn get(memory: *const u8) -> Vec<u8> {
+/// `memory` must have `room` bytes, 8 at least.
+unsafe fn get(memory: *const u8, room: usize) -> Vec<u8> {
     let mut length = [0u8; 8];
     std::ptr::copy_nonoverlapping(memory, length.as_mut_ptr(), 8);
-    let length = (u64::from_ne_bytes(length) as usize).min(ROOM - 8);
+    let length = (u64::from_ne_bytes(length) as usize).min(room - 8);
     std::slice::from_raw_parts(memory.add(8), length).to_vec()
 }
 
@@ -173,7 +175,7 @@ pub unsafe extern "C-unwind" fn cloudsync_worker_main(arg: pg_sys::Datum) {
     }
     let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
     pg_sys::dsm_pin_mapping(segment);
-    let request = serde_json::from_slice::<Request>(&get(memory));
+    let request = serde_json::from_slice::<Request>(&get(memory, pg_sys::dsm_segment_map_length(segment)));
     put(memory, b"");
     let mut database = [0u8; 4];
     for (to, from) in database.iter_mut().zip((*pg_sys::MyBgworkerEntry).bgw_extra) {
@@ -202,7 +204,7 @@ fn serve(request: &Request) -> Result<Answer, Report> {
             }
             Ok(Answer::Done)
         }
-        Request::Token { server, options, mapping_user, credentials, is_uncommitted, user, stale } => {
+        Request::Token { server, options, definition, mapping_user, credentials, is_uncommitted, user, stale } => {
             let user = pg_sys::Oid::from_u32(*user);
             let given = Mapping {
                 user: mapping_user.clone(),
@@ -217,12 +219,12 @@ fn serve(request: &Request) -> Result<Answer, Report> {
             // Another session may have rotated the refresh token meanwhile: the committed mapping is the newer one.
             let committed = catalog::find_server(server)?.and_then(|s| catalog::mapping(&s, user).ok());
             let mapping = committed.filter(|_| !is_uncommitted).unwrap_or(given);
-            let server = Server {
-                oid: pg_sys::InvalidOid,
-                name: server.clone(),
-                options: options.clone(),
-                source: crate::options::source(options.get("source").map_or("", String::as_str))?,
+            let name = options.get("source").map_or("", String::as_str);
+            let source = match definition {
+                Some(text) => sources::read(name, text)?,
+                None => sources::source(name)?,
             };
+            let server = Server { oid: pg_sys::InvalidOid, name: server.clone(), options: options.clone(), source };
             if let Some(token) = state::load_token(&server, &mapping)? {
                 if *stale != Some(token.token.fingerprint()) {
                     return Ok(answer_of(token));

@@ -4,10 +4,10 @@ use super::maintain::set_credential;
 use super::schedule::{set_schedule, unschedule};
 use crate::catalog::{self, Server};
 use crate::http::Stats;
-use crate::options;
 use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{state, tables};
 use crate::report::{fail, report, Report, Subject};
+use crate::sources;
 use crate::spi;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -62,7 +62,7 @@ fn text_of(value: &Value) -> String {
 
 fn connect(name: &str, source: &str, credentials: Value, options: Value) -> Result<Vec<ConnectRow>, Report> {
     check_writable()?;
-    let source = options::source(source)?;
+    let source = sources::source(source)?;
     let credentials = object(credentials, "credentials")?;
     let mut options = object(options, "options")?;
     let wanted = match options.remove("collections") {

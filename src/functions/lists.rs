@@ -1,6 +1,8 @@
 //! What can be connected: the rows behind `cloudsync.sources` and `cloudsync.collections`.
 
-use crate::manifest::{load, Collection, Deletes, Kind, Source};
+use crate::manifest::{Collection, Deletes, Kind, Source};
+use crate::sources;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -13,45 +15,55 @@ fn kind_name(kind: Kind) -> &'static str {
 /// One row a source.
 #[pg_extern]
 #[allow(clippy::type_complexity)]
-fn cloudsync_list_sources() -> TableIterator<
-    'static,
-    (
-        name!(source, String),
-        name!(title, String),
-        name!(kind, String),
-        name!(auth_fields, Vec<String>),
-        name!(settings, Vec<String>),
-        name!(docs, String),
-    ),
+fn cloudsync_list_sources() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source, String),
+            name!(title, String),
+            name!(kind, String),
+            name!(auth_fields, Vec<String>),
+            name!(settings, Vec<String>),
+            name!(docs, String),
+            name!(user_defined, bool),
+        ),
+    >,
+    ErrorReport,
 > {
-    let rows: Vec<_> = load::sources()
-        .map(|s| {
+    let rows: Vec<_> = sources::all()?
+        .into_iter()
+        .map(|(s, own)| {
             let auth = s.auth.credentials().iter().map(|c| c.name.clone()).collect();
             let settings = s.settings.iter().map(|setting| setting.name.clone()).collect();
-            (s.source.clone(), s.title.clone(), kind_name(s.kind).to_string(), auth, settings, s.docs.clone())
+            (s.source.clone(), s.title.clone(), kind_name(s.kind).to_string(), auth, settings, s.docs.clone(), own)
         })
         .collect();
-    TableIterator::new(rows)
+    Ok(TableIterator::new(rows))
 }
 
 /// One row a collection of every source.
 #[pg_extern]
 #[allow(clippy::type_complexity)]
-fn cloudsync_list_collections() -> TableIterator<
-    'static,
-    (
-        name!(source, String),
-        name!(collection, String),
-        name!(kind, String),
-        name!(key, Vec<String>),
-        name!(cursor, Option<String>),
-        name!(deletes, String),
-        name!(unsupported, Option<String>),
-        name!(docs, Option<String>),
-    ),
+fn cloudsync_list_collections() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source, String),
+            name!(collection, String),
+            name!(kind, String),
+            name!(key, Vec<String>),
+            name!(cursor, Option<String>),
+            name!(deletes, String),
+            name!(unsupported, Option<String>),
+            name!(docs, Option<String>),
+            name!(user_defined, bool),
+        ),
+    >,
+    ErrorReport,
 > {
-    let rows: Vec<_> = load::sources()
-        .flat_map(|s| {
+    let rows: Vec<_> = sources::all()?
+        .into_iter()
+        .flat_map(|(s, own)| {
             let rows: Vec<_> = s
                 .collections
                 .iter()
@@ -65,13 +77,14 @@ fn cloudsync_list_collections() -> TableIterator<
                         deletes_of(c),
                         c.unsupported.clone(),
                         c.docs.clone().or_else(|| c.notes.clone()),
+                        own,
                     )
                 })
                 .collect();
             rows
         })
         .collect();
-    TableIterator::new(rows)
+    Ok(TableIterator::new(rows))
 }
 
 /// How changes of a collection are found, in a word or two.

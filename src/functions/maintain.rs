@@ -57,8 +57,13 @@ fn check(server: &str) -> Result<Vec<CheckRow>, Report> {
     };
     for name in names {
         let object = live.get(&name).map(|oid| catalog::foreign_table(*oid)).transpose()?.and_then(|t| t.object);
-        let collection = catalog::collection(&context.server, &name, object.as_deref())?;
-        rows.push(check_one(&context, Some(collection)));
+        rows.push(match catalog::collection(&context.server, &name, object.as_deref()) {
+            Ok(collection) => check_one(&context, Some(collection)),
+            // Its table is there, and the source no longer has it.
+            Err(gone) => {
+                (Some(name), false, "skipped".into(), Some(gone.sqlstate()), Some(gone.message), Some(gone.hint))
+            }
+        });
     }
     Ok(rows)
 }

@@ -1,6 +1,7 @@
 //! The SQL functions: each checks its arguments, does one thing, and returns rows.
 
 pub mod connect;
+pub mod define;
 pub mod lists;
 pub mod maintain;
 pub mod refresh;

@@ -63,17 +63,40 @@ pub fn base_of(account: &Account, token: Option<&AccessToken>, own: Option<&str>
     let of_source = || own.unwrap_or(account.source.base_url.as_str());
     let template_text = account.options.get("base_url").map_or_else(of_source, String::as_str);
     let instance = token.and_then(|t| t.base_url.as_deref());
-    let filled = template::fill(template_text, |name| match name {
+    let value = |name: &str| match name {
         "instance_url" => instance.map(Cow::from),
         _ => setting(account, name),
-    });
-    match filled {
+    };
+    check_host("base_url", template_text, value)?;
+    match template::fill(template_text, value) {
         Ok(Some(url)) => Ok(url.trim_end_matches('/').to_string()),
         Ok(None) => Err(SyncError::internal("the base address has an optional part")),
         Err(unset) if unset.0 == "instance_url" => {
             Err(SyncError::internal("the token answer did not name the address that calls go to"))
         }
         Err(unset) => Err(missing(account, unset.0)),
+    }
+}
+
+/// Refuses values that would end the host part of an address: with `evil.test/` for `{subdomain}` in
+/// `https://{subdomain}.example.com`, calls and their credentials would go elsewhere. A value may come from an app's answer.
+pub fn check_host<'a>(option: &str, text: &str, value: impl Fn(&str) -> Option<Cow<'a, str>>) -> Result<(), SyncError> {
+    let Some((_, after)) = text.split_once("://") else { return Ok(()) };
+    let mut depth = 0;
+    let end = after.find(|c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth == 0 && matches!(c, '/' | '?' | '#')
+    });
+    let host = end.and_then(|end| after.get(..end)).unwrap_or(after);
+    if !host.contains('{') {
+        return Ok(());
+    }
+    match template::fill(host, value) {
+        Ok(Some(host)) if host.contains(|c: char| matches!(c, '/' | '\\' | '?' | '#' | '@') || c <= ' ') => {
+            let detail = "a value in its host part is more than a part of a host's name".to_string();
+            Err(SyncError::BadSetting { option: option.to_string(), detail })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -291,4 +314,30 @@ pub fn shown_request(account: &Account, request: &Request) -> String {
     }
     // A SOQL text in the address may be long, and EXPLAIN is where one wants to read it.
     format!("{method} {}", Scrubber::new(account, None).clean_to(&shown, 20_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stays_a_part_of_the_host() {
+        for (text, value, good) in [
+            ("https://{site}.acme.test/api", "eu-1", true),
+            ("https://{site}.acme.test/api", "a.b", true),
+            ("https://{site}", "crm.acme.test:8443", true),
+            ("https://api.acme.test/{site}", "a/b?c#d@e", true),
+            ("{site}/token", "https://login.acme.test", true),
+            ("https://{site}.acme.test/api", "evil.test/", false),
+            ("https://{site}.acme.test", "evil.test?", false),
+            ("https://{site}.acme.test", "evil.test#", false),
+            ("https://{site}.acme.test", "evil.test\\", false),
+            ("https://api.acme.test{site}", "@evil.test", false),
+            ("https://{site}.acme.test", "evil.test\t/", false),
+            ("https://{site|before_first:/}.acme.test", "eu/1", true),
+        ] {
+            let checked = check_host("base_url", text, |name| (name == "site").then(|| Cow::from(value)));
+            assert_eq!(checked.is_ok(), good, "{text} with {value}");
+        }
+    }
 }

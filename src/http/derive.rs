@@ -5,7 +5,7 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
-use super::address::{fill_secret, fill_secret_with, parse_url};
+use super::address::{check_host, fill_secret, fill_secret_with, parse_url, setting};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken};
 use super::{Account, ApiClient, Request};
@@ -13,6 +13,7 @@ use crate::error::SyncError;
 use crate::manifest::{Call, Derived, Method};
 use once_cell::sync::Lazy;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Mutex as AsyncMutex;
@@ -34,7 +35,9 @@ fn told() -> MutexGuard<'static, HashMap<u64, BTreeMap<String, String>>> {
 /// What tells one account from another; of secrets only their fingerprints.
 fn identity(account: &Account) -> u64 {
     let secrets: Vec<String> = account.credentials.iter().map(|(n, s)| format!("{n}={}", s.fingerprint())).collect();
-    let text = format!("{}\u{0}{}\u{0}{:?}\u{0}{secrets:?}", account.server, account.source.source, account.options);
+    // The ways to a value, too: a user's own source may be defined anew.
+    let (source, ways) = (&account.source.source, &account.source.values);
+    let text = format!("{}\u{0}{source}\u{0}{ways:?}\u{0}{:?}\u{0}{secrets:?}", account.server, account.options);
     xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
@@ -118,6 +121,10 @@ async fn elsewhere(api: &ApiClient, account: &Account, call: &Call) -> Result<Va
     let token = api.fresh_token().await?;
     let fill = |text: &str| fill_secret_with(account, token.as_ref(), text);
     let refused = |what: &str| SyncError::internal(format!("the call for a value of the source {what}"));
+    check_host("values", &call.path, |name| {
+        let credential = account.credentials.get(name).map(|secret| Cow::from(secret.expose()));
+        credential.or_else(|| setting(account, name))
+    })?;
     let Some(text) = fill(&call.path)? else { return Err(refused("has no address")) };
     let mut url = parse_url(account, "values", &text)?;
     for (name, param) in &call.params {

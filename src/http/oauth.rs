@@ -5,7 +5,7 @@
 //!
 //! Layer: http. Knows nothing of Postgres.
 
-use super::address::{base_url, fill, fill_secret, parse_url};
+use super::address::{base_url, check_host, fill, fill_secret, parse_url, setting};
 use super::retry::{parse_retry_after, roll, wait_before, RetryPolicy};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
@@ -123,6 +123,7 @@ fn token_request(
     endpoint: &Endpoint<'_>,
     http: &reqwest::Client,
 ) -> Result<reqwest::Request, SyncError> {
+    check_host("token_url", endpoint.token_url, |name| setting(account, name))?;
     let text = fill(account, endpoint.token_url)?
         .ok_or_else(|| SyncError::internal("the token address has an optional part"))?;
     let text = if text.starts_with('/') { format!("{}{text}", base_url(account, None)?) } else { text };

@@ -8,6 +8,8 @@ use super::load::Problem;
 use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Setting, Source};
 use std::collections::HashSet;
 
+#[path = "check_address.rs"]
+mod address;
 #[path = "check_children.rs"]
 mod children;
 #[path = "check_collection.rs"]
@@ -52,11 +54,12 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
         found.when(text.trim().is_empty(), place, "may not be empty");
     }
     let settings = setting_names(source);
-    let mut address = settings.clone();
+    let mut in_address = settings.clone();
     if names_the_address(&source.auth) {
-        address.insert("instance_url");
+        in_address.insert("instance_url");
     }
-    found.template("/base_url", &source.base_url, &address);
+    found.template("/base_url", &source.base_url, &in_address);
+    address::check("/base_url", &source.base_url, true, &mut found);
     let credentials: HashSet<&str> = source.auth.credentials().iter().map(|c| c.name.as_str()).collect();
     let both: HashSet<&str> = credentials.union(&settings).copied().collect();
     auth(source, &settings, &mut found);
@@ -67,7 +70,9 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
         proof.insert("access_token");
     }
     for (header, value) in &source.headers {
-        found.template(&format!("/headers/{}", escaped(header)), value, &both);
+        let place = format!("/headers/{}", escaped(header));
+        address::header(&place, header, &mut found);
+        found.template(&place, value, &both);
     }
     for (param, value) in &source.params {
         found.template(&format!("/params/{}", escaped(param)), value, &proof);
@@ -180,11 +185,17 @@ fn way_in(
             found.template(&format!("{at}/user"), user, &both);
             found.template(&format!("{at}/password"), password, &both);
         }
-        Auth::Header { value, .. } | Auth::Query { value, .. } => {
+        Auth::Header { header, value, .. } => {
+            address::header(&format!("{at}/header"), header, found);
             found.template(&format!("{at}/value"), value, &both);
         }
-        Auth::Oauth2 { token_url, grants, base_url, request, value, .. } => {
+        Auth::Query { value, .. } => found.template(&format!("{at}/value"), value, &both),
+        Auth::Oauth2 { token_url, grants, base_url, request, header, value, .. } => {
             found.template(&format!("{at}/token_url"), token_url, settings);
+            address::check(&format!("{at}/token_url"), token_url, false, found);
+            if let Some(header) = header {
+                address::header(&format!("{at}/header"), header, found);
+            }
             found.when(grants.is_empty(), &format!("{at}/grants"), "at least one grant is needed");
             if let Some(pointer) = base_url {
                 found.pointer(&format!("{at}/base_url"), pointer);

@@ -37,7 +37,11 @@ impl Asked<'_> {
         params(self.params, &format!("{at}/params"), known, found);
         for (part, texts) in [("headers", self.headers), ("form", self.form)] {
             for (name, text) in texts {
-                found.template(&format!("{at}/{part}/{}", escaped(name)), text, known);
+                let place = format!("{at}/{part}/{}", escaped(name));
+                if part == "headers" {
+                    super::address::header(&place, name, found);
+                }
+                found.template(&place, text, known);
             }
         }
         if let Some(body) = self.json {

@@ -20,6 +20,7 @@ mod pages;
 mod rate;
 mod request;
 pub mod template;
+mod tuned;
 
 // The format is named from here, whole, whether or not this crate names each part of it.
 #[allow(unused_imports)]
@@ -42,6 +43,8 @@ pub use pages::{FirstToken, Pages, Until};
 pub use rate::{Rate, RateGroup, ResetFormat};
 #[allow(unused_imports)]
 pub use request::{texts_of, Call, Decoder, Listing, Method, OneOrMany, Param, Params, Records};
+#[allow(unused_imports)]
+pub use tuned::tuned;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};

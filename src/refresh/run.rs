@@ -119,13 +119,20 @@ pub fn run(order: Order<'_>) -> Result<Vec<Outcome>, Report> {
         None if live.is_empty() => context.server.source.collections.iter().map(|c| c.name.clone()).collect(),
         None => live.keys().cloned().collect(),
     };
-    let mut wanted = Vec::new();
+    let (mut wanted, mut gone) = (Vec::new(), Vec::new());
     for name in names {
         let object_of = |name: &String| match live.get(name) {
             Some(table) => catalog::foreign_table(*table).map(|table| table.object),
             None => Ok(None),
         };
-        let named = catalog::collection(&context.server, &name, object_of(&name)?.as_deref())?;
+        let named = match catalog::collection(&context.server, &name, object_of(&name)?.as_deref()) {
+            // The source no longer has it, though its table is there: nobody asked for it by name, so the others go on.
+            Err(report) if order.collections.is_none() => {
+                gone.push((name, report));
+                continue;
+            }
+            named => named?,
+        };
         // A custom object may be named as the app does: its table knows how it is really spelt.
         let object = object_of(&named.name)?;
         let collection = match object {
@@ -143,6 +150,10 @@ pub fn run(order: Order<'_>) -> Result<Vec<Outcome>, Report> {
         stop: None,
         stopped_by: None,
     };
+    for (name, report) in gone {
+        let hint = "Drop its foreign table, or define the source with the collection again.".to_string();
+        run.without_job_report(&name, Report { hint, ..report }, "skipped");
+    }
     if let Some(stop) = state::stop_in_force(&run.context.server, &run.context.mapping)? {
         for (collection, _) in wanted {
             let status = if matches!(stop, SyncError::RateLimited { .. }) { "deferred" } else { "failed" };

@@ -69,7 +69,7 @@ fn foreign_column(column: &NewColumn) -> String {
         options.push(format!("field {}", quote_literal(field)));
     }
     if column.format != Format::Auto {
-        options.push(format!("format {}", quote_literal(&column.format.text())));
+        options.push(format!("format {}", quote_literal(column.format.text())));
     }
     let options = if options.is_empty() { String::new() } else { format!(" OPTIONS ({})", options.join(", ")) };
     format!("{} {}{options}", quote_identifier(&column.name), column.type_name)

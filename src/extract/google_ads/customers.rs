@@ -13,9 +13,10 @@ use super::gaql::Query;
 use crate::error::SyncError;
 use crate::extract::rest::raw::{elements, text_at};
 use crate::http::{setting, Account, ApiClient, Request};
+use serde::{Deserialize, Serialize};
 
 /// An account to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub id: String,
     /// The manager for the header, where the options name none.
@@ -23,7 +24,7 @@ pub struct Customer {
 }
 
 /// The accounts, and what is to be said of others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customers {
     pub list: Vec<Customer>,
     pub notes: Vec<String>,
@@ -69,12 +70,18 @@ pub fn below() -> Query {
     }
 }
 
-/// Finds the accounts to read, with no call where the options name them.
+/// Finds the accounts to read, with no call where the options name them, and else once for all collections of a run.
 pub async fn find(api: &ApiClient) -> Result<Customers, SyncError> {
     let manager = manager(api.account())?;
     if let Some(list) = named(api.account())? {
         return Ok(Customers { list, notes: Vec::new() });
     }
+    let unusable = |e: serde_json::Error| SyncError::internal(format!("the list of accounts: {e}"));
+    let ask = async { serde_json::to_value(ask(api, manager).await?).map_err(unusable) };
+    serde_json::from_value(api.account().told.once("customers", ask).await?).map_err(unusable)
+}
+
+async fn ask(api: &ApiClient, manager: Option<String>) -> Result<Customers, SyncError> {
     let mut found = Customers::default();
     if let Some(id) = manager {
         add_below(api, &Customer { id, login: None }, &mut found).await?;

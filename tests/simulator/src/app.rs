@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::http::{Reply, Request};
 use crate::rest::{crud, Book, Record, When};
 use crate::{
-    facebook_ads, google_ads, hubspot, intercom, mailchimp, mandrill, marketo, salesforce, salesforce_marketing_cloud,
-    sendgrid, stripe, twilio, zendesk,
+    bookshop, facebook_ads, google_ads, hubspot, intercom, mailchimp, mandrill, marketo, salesforce,
+    salesforce_marketing_cloud, sendgrid, stripe, twilio, zendesk,
 };
 
 /// An app as it is listed: `/{name}/...` in the control API.
@@ -25,6 +25,7 @@ pub struct Entry {
 
 /// Every app, by name. Ports: 1 to 9 (https 11 to 19), then 21 to 29 (https 31 to 39); a port given once stays.
 pub const APPS: &[Entry] = &[
+    Entry { name: "bookshop", port: 25, new: bookshop::new },
     Entry { name: "facebook_ads", port: 3, new: facebook_ads::new },
     Entry { name: "google_ads", port: 4, new: google_ads::new },
     Entry { name: "hubspot", port: 5, new: hubspot::new },

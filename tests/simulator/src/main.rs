@@ -7,6 +7,7 @@
 #![recursion_limit = "512"]
 
 mod app;
+mod bookshop;
 mod breakage;
 mod chance;
 mod clock;
