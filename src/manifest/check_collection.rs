@@ -12,7 +12,7 @@ use super::{children, escaped, Mistakes};
 use std::collections::HashSet;
 
 /// Readers of their own that a collection may name.
-const READERS: [&str; 2] = ["marketo_bulk", "facebook_insights"];
+const READERS: [&str; 3] = ["marketo_bulk", "facebook_objects", "facebook_insights"];
 /// The column types a source file may use.
 const TYPES: [&str; 9] =
     ["text", "bigint", "integer", "numeric", "double precision", "boolean", "timestamptz", "date", "jsonb"];

@@ -53,8 +53,6 @@ fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
     if let Deletes::Listing { list, .. } = &collection.deletes {
         listing(list, &place("deletes/list"), found);
     }
-    let unread = collection.reader.as_deref().is_some_and(|reader| reader != "marketo_bulk");
-    found.not_yet(unread, &place("reader"), "this reader");
     found.not_yet(collection.job.is_some(), &place("job"), "jobs");
     found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
     if let Some(parent) = &collection.parent {

@@ -59,6 +59,12 @@ SOURCES = {
         ],
         ["lists", "campaigns", "email", "lead_activities", "leads", "programs", "segments"],
     ),
+    "facebook_ads": (
+        {"requests_per_second": "0"},
+        {"access_token": "sim-token"},
+        [{"campaigns": 8, "ad_sets": 16, "ads": 32, "insights": 640, "until": "now"}],
+        ["ad_accounts", "ad_sets", "ads", "campaigns", "insights"],
+    ),
 }
 
 # One credential of each, spoiled in a form that the app itself has to refuse.
@@ -68,6 +74,7 @@ WRONG = {
     "intercom": {"access_token": "wrong"},
     "google_ads": {"refresh_token": "wrong"},
     "mailchimp": {"api_key": "00000000000000000000000000000000-us6"},
+    "facebook_ads": {"access_token": "wrong"},
 }
 
 # A collection whose records can change and go, and a change of one.
@@ -76,6 +83,7 @@ CHANGES = {
     "hubspot": ("deals", {"properties": {"dealname": "Changed"}}, "dealname"),
     "intercom": ("companies", {"name": "Changed"}, "name"),
     "mailchimp": ("list_members", {"vip": True}, "vip"),
+    "facebook_ads": ("ads", {"name": "Changed"}, "name"),
 }
 
 # A collection that the account may not read, how the app says so, and a word of it that must reach the user.
@@ -104,6 +112,9 @@ def connect(source, pg, sim):
     options, credentials, seeds, counted = SOURCES[source]
     if source == "zendesk":
         sim.config(source, export_per_minute=0, calls_per_minute=0)
+    if source == "facebook_ads":
+        # A report run is done at the first look.
+        sim.config(source, run_polls=0)
     for seed in seeds:
         sim.seed(source, **seed)
     url = sim.url(source)
