@@ -2,6 +2,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::reader::stream;
 use super::rest::is_followed;
 use super::{Mode, Output, ReadRequest};
 use crate::manifest::{Collection, Protocol, Source};
@@ -50,15 +51,20 @@ fn shared(source: &Source, output: &Output, position: Option<&Value>) -> Shared 
     if collection.unsupported.is_some() {
         return Shared::Alone;
     }
+    let is_incremental = output.checkpoint.is_some() && position.is_none();
     match source.protocol {
         Protocol::Rest => {}
         // Changes of all tables share one look at which accounts there are. A first load goes alone: it has a position.
-        Protocol::GoogleAds if output.checkpoint.is_some() && position.is_none() => {
-            return Shared::Changes(String::new());
-        }
+        Protocol::GoogleAds if is_incremental => return Shared::Changes(String::new()),
         Protocol::GoogleAds | Protocol::Salesforce => return Shared::Alone,
     }
-    if output.checkpoint.is_some() && position.is_none() {
+    if let Some(name) = stream(source, collection, is_incremental) {
+        return match is_incremental {
+            true => Shared::Changes(name.to_string()),
+            false => Shared::Listing(name.to_string(), position.cloned()),
+        };
+    }
+    if is_incremental {
         return match (is_followed(source, collection), listing_of(collection)) {
             (true, _) => Shared::Feed,
             (false, Some(listing)) => Shared::Changes(listing.to_string()),

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod binary;
 mod convert;
 mod csv;
+pub mod facebook;
 pub mod google_ads;
 pub mod group;
 pub mod json;

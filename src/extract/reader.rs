@@ -4,6 +4,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::facebook::Facebook;
 use super::google_ads::GoogleAds;
 use super::marketo::MarketoBulk;
 use super::rest::Rest;
@@ -35,6 +36,12 @@ pub(super) trait Reader {
     /// Whether the app's order by a column is exactly Postgres's. Asked only of readers with [`Reader::QUERIES`].
     fn order_pushable(_collection: &Collection, _column: &OutColumn) -> bool {
         false
+    }
+
+    /// The stream of calls that can fill this collection's table with others; `None` for one of its own, or where the
+    /// generic rules of [`super::group`] say it.
+    fn stream(_collection: &Collection, _is_incremental: bool) -> Option<&'static str> {
+        None
     }
 
     /// Whether the app is asked what fields a collection has.
@@ -83,6 +90,10 @@ macro_rules! dispatch {
                 type $reader = MarketingCloud;
                 $call
             }
+            (Protocol::Rest, Some("facebook_objects" | "facebook_insights")) => {
+                type $reader = Facebook;
+                $call
+            }
             (Protocol::Rest, _) => {
                 type $reader = Rest;
                 $call
@@ -121,6 +132,11 @@ pub fn order_pushable(source: &Source, collection: &Collection, column: &OutColu
 /// What the collection's query language takes, if it has one.
 pub fn queries(source: &Source, collection: &Collection) -> Option<Queries> {
     dispatch!(source, Some(collection), R => R::QUERIES)
+}
+
+/// The stream of calls that a reader of its own fills a collection's table with; see [`Reader::stream`].
+pub(super) fn stream(source: &Source, collection: &Collection, is_incremental: bool) -> Option<&'static str> {
+    dispatch!(source, Some(collection), R => R::stream(collection, is_incremental))
 }
 
 /// Whether the app is asked what fields a collection has.

@@ -393,6 +393,9 @@ impl ApiClient {
             self.inner.stats.quota_limit.store(limit, Relaxed);
         }
         self.inner.limiter.note(path, headers, app_now(headers)).await;
+        if let Some((percent, from)) = super::rules::used_percent(&rate.usage, headers).zip(rate.slow_from_percent) {
+            self.inner.limiter.used(path, percent, f64::from(from)).await;
+        }
     }
 
     /// Refuses the next call when the day's quota is used up to the share kept free for others.

@@ -227,6 +227,11 @@ impl Lane {
         self.update(|state, _, now_ns| self.allowance.left(state, now_ns, remaining, renewed_in, patience)).await;
     }
 
+    /// The app said how many percent of an allowance are used.
+    pub async fn used(&self, percent: f64, from: f64) {
+        self.update(|state, _, now_ns| self.allowance.used(state, now_ns, percent, from)).await;
+    }
+
     /// Waits until the app's limit of requests in flight has room, here and in all other processes.
     pub async fn sit(&self, seat: &mut Seat) {
         // Never closed; without a permit the call just goes on.

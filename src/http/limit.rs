@@ -162,6 +162,13 @@ impl Limiter {
         }
     }
 
+    /// The app said how many percent of an allowance are used; `from` so many on, calls come slower.
+    pub async fn used(&self, path: &str, percent: f64, from: f64) {
+        for lane in self.lanes(path) {
+            lane.used(percent, from).await;
+        }
+    }
+
     /// How long a refused call has to wait by the header that tells of the renewal.
     pub fn renewed_in(&self, path: &str, headers: &HeaderMap, app_now: Option<SystemTime>) -> Option<Duration> {
         self.lanes(path).find_map(|lane| lane.told.renewed_in(headers, app_now))

@@ -43,6 +43,11 @@ const FEW_LEFT: u64 = 20;
 /// Without a time of renewal, an allowance that is spent rests for so many even steps.
 const REST_STEPS: u64 = 10;
 
+/// How long a percentage counts that the app told, unless a later reply tells another.
+const USED_COUNTS_NS: u64 = 300 * NS;
+/// The distance of calls when all of an allowance is used.
+const SLOWEST_NS: u64 = 60 * NS;
+
 /// What an app allows in a window; without `calls` there is no pace but that which its headers ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Allowance {
@@ -269,6 +274,17 @@ impl Allowance {
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(NONSENSE_NS);
         (state.spread_until_ns, state.spread_step_ns) =
             if is_short { (now_ns.saturating_add(ns(renewed_in)), ns(share)) } else { (0, 0) };
+    }
+
+    /// The app says how many percent of an allowance are used, and nothing of how many calls that is. From `from` percent
+    /// on, calls keep a distance that grows with the square of what is above: of 75, 85 make it 10 s, 95 make it 38.
+    pub fn used(&self, state: &mut State, now_ns: u64, percent: f64, from: f64) {
+        forget_nonsense(state, now_ns);
+        let above = ((percent - from) / (100.0 - from).max(1.0)).clamp(0.0, 1.0);
+        let step = Duration::from_nanos(SLOWEST_NS).mul_f64(above * above);
+        let step_ns = u64::try_from(step.as_nanos()).unwrap_or(SLOWEST_NS);
+        (state.spread_until_ns, state.spread_step_ns) =
+            if step_ns > 0 { (now_ns.saturating_add(USED_COUNTS_NS), step_ns) } else { (0, 0) };
     }
 }
 

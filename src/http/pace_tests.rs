@@ -278,3 +278,27 @@ fn a_state_that_cannot_be_is_forgotten() {
         }
     }
 }
+
+#[test]
+fn what_is_used_up_slows_down_and_what_recovers_does_not() {
+    let allowance = Allowance::new(None);
+    let mut state = State::default();
+    let mut noted = vec![0; STARTS];
+    for (percent, want_s) in [(74.0, 0.0), (85.0, 9.6), (95.0, 38.4), (100.0, 60.0), (250.0, 60.0), (10.0, 0.0)] {
+        allowance.used(&mut state, START, percent, 75.0);
+        let mut at = START;
+        let mut starts = Vec::new();
+        for _ in 0..3 {
+            at = allowance.reserve(&mut state, &mut noted, at).start_ns;
+            starts.push(at);
+        }
+        let gap_s = (starts[2] - starts[1]) as f64 / NS as f64;
+        assert!((gap_s - want_s).abs() < 0.01, "{percent} percent: {gap_s} s");
+        state = State::default();
+    }
+    // Nothing new is told for long: the app has forgotten, too.
+    allowance.used(&mut state, START, 99.0, 75.0);
+    let later = START + 301 * NS;
+    let first = allowance.reserve(&mut state, &mut noted, later).start_ns;
+    assert_eq!(allowance.reserve(&mut state, &mut noted, first).start_ns, later);
+}

@@ -5,7 +5,7 @@
 use super::retry::LONGEST_ASKED;
 use super::verdict::ERROR_BODY_BYTES;
 use super::xml;
-use crate::manifest::{fixed_offset, ErrorRule, Wait, WaitUnit};
+use crate::manifest::{fixed_offset, ErrorRule, UsageHeader, Wait, WaitUnit};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -105,6 +105,15 @@ pub fn wait_of(wait: &Wait, headers: &HeaderMap, body: &[u8], app_now: SystemTim
     let seconds = seconds.or(midnight).or(wait.seconds.map(|seconds| seconds as f64))?;
     let usable = seconds.is_finite().then(|| seconds.clamp(0.0, LONGEST_ASKED.as_secs_f64()))?;
     Some(Duration::from_secs_f64(usable))
+}
+
+/// How much of an allowance a reply says is used, in percent: the largest of all that it tells.
+pub fn used_percent(usage: &[UsageHeader], headers: &HeaderMap) -> Option<f64> {
+    let told = usage.iter().filter_map(|place| {
+        let json: Value = serde_json::from_str(headers.get(&place.header)?.to_str().ok()?).ok()?;
+        longest(&json, &place.pointer.split('/').skip(1).collect::<Vec<_>>())
+    });
+    told.filter(|percent| percent.is_finite()).reduce(f64::max)
 }
 
 /// `5`, `0.5s`, `"30"`.
@@ -237,6 +246,28 @@ mod tests {
         ] {
             let wait: Wait = serde_json::from_value(wait).unwrap();
             assert_eq!(wait_of(&wait, &head, body.as_bytes(), now).map(|d| d.as_secs_f64()), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_percentage_counts() {
+        let usage: Vec<UsageHeader> = serde_json::from_value(json!([
+            {"header": "x-app-usage", "pointer": "/*"},
+            {"header": "x-business-use-case-usage", "pointer": "/*/*/call_count"},
+        ]))
+        .unwrap();
+        let case = r#"{"7": [{"type": "ads_insights", "call_count": 81, "total_time": 95}]}"#;
+        for (name, head, want) in [
+            ("none", headers(&[]), None),
+            ("one", headers(&[("x-app-usage", r#"{"call_count": 28, "total_time": 35}"#)]), Some(35.0)),
+            (
+                "two",
+                headers(&[("x-app-usage", r#"{"call_count": 28}"#), ("x-business-use-case-usage", case)]),
+                Some(81.0),
+            ),
+            ("no JSON", headers(&[("x-app-usage", "28")]), None),
+        ] {
+            assert_eq!(used_percent(&usage, &head), want, "{name}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{children, escaped, names_the_address, Mistakes};
 use std::collections::HashSet;
 
 /// Readers of their own that a collection may name.
-const READERS: [&str; 3] = ["marketo_bulk", "facebook_insights", "sfmc_soap"];
+const READERS: [&str; 4] = ["marketo_bulk", "facebook_objects", "facebook_insights", "sfmc_soap"];
 /// The column types a source file may use.
 const TYPES: [&str; 9] =
     ["text", "bigint", "integer", "numeric", "double precision", "boolean", "timestamptz", "date", "jsonb"];

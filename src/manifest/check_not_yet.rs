@@ -6,9 +6,6 @@
 use super::super::{Collection, Cursor, Granularity, Param, Params, Source};
 use super::Mistakes;
 
-/// Readers of their own that there are.
-const WRITTEN: [&str; 2] = ["marketo_bulk", "sfmc_soap"];
-
 pub(super) fn check(source: &Source, found: &mut Mistakes) {
     if let Some(feed) = &source.feed {
         let other = feed.params.values().any(|param| matches!(param, Param::Json(_)));
@@ -41,8 +38,6 @@ fn plain(params: &Params, at: &str, found: &mut Mistakes) {
 
 fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
     let place = |part: &str| format!("{at}/{part}");
-    let reader = collection.reader.as_deref();
-    found.not_yet(reader.is_some_and(|reader| !WRITTEN.contains(&reader)), &place("reader"), "this reader");
     found.not_yet(collection.job.is_some(), &place("job"), "jobs");
     found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
     if let Some(parent) = &collection.parent {

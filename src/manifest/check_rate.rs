@@ -8,6 +8,16 @@ use super::Mistakes;
 pub(super) fn check(rate: &Rate, found: &mut Mistakes) {
     allowance("/rate", rate.calls, rate.per_seconds, found);
     found.when(rate.per_day == Some(0), "/rate", "an allowance of 0 lets no call through");
+    found.when(
+        rate.usage.is_empty() != rate.slow_from_percent.is_none(),
+        "/rate",
+        "usage and slow_from_percent belong together",
+    );
+    let late = rate.slow_from_percent.is_some_and(|percent| percent >= 100);
+    found.when(late, "/rate/slow_from_percent", "is below 100: there the app refuses");
+    for (index, place) in rate.usage.iter().enumerate() {
+        found.pointer(&format!("/rate/usage/{index}/pointer"), &place.pointer);
+    }
     found.unique(rate.groups.iter().enumerate().map(|(i, g)| (format!("/rate/groups/{i}/name"), g.name.as_str())));
     for (index, group) in rate.groups.iter().enumerate() {
         let earlier = rate.groups.get(..index).unwrap_or_default();

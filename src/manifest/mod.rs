@@ -40,7 +40,7 @@ pub use load::Problem;
 #[allow(unused_imports)]
 pub use pages::{FirstToken, Pages, Until};
 #[allow(unused_imports)]
-pub use rate::{Rate, RateGroup, ResetFormat};
+pub use rate::{Rate, RateGroup, ResetFormat, UsageHeader};
 #[allow(unused_imports)]
 pub use request::{texts_of, Call, Decoder, Listing, Method, OneOrMany, Param, Params, Records};
 #[allow(unused_imports)]

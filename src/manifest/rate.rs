@@ -35,6 +35,21 @@ pub struct Rate {
     /// Addresses that the app counts apart; the first group that matches a call is the call's.
     #[serde(default)]
     pub groups: Vec<RateGroup>,
+    /// Where replies tell in percent how much of an allowance is used; the largest counts.
+    #[serde(default)]
+    pub usage: Vec<UsageHeader>,
+    /// From this percentage on, calls come slower.
+    #[serde(default)]
+    pub slow_from_percent: Option<u32>,
+}
+
+/// A header that is JSON and holds percentages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageHeader {
+    pub header: String,
+    /// Pointer into the JSON; `*` stands for any key or index.
+    pub pointer: String,
 }
 
 /// The allowance of some addresses.
@@ -84,6 +99,7 @@ impl Rate {
         self.per_seconds = (per_second > 0).then_some(1);
         if per_second == 0 {
             (self.remaining_header, self.reset_header) = (None, None);
+            self.usage.clear();
             for group in &mut self.groups {
                 (group.calls, group.per_seconds) = (None, None);
                 (group.remaining_header, group.reset_header) = (None, None);

@@ -65,6 +65,12 @@ SOURCES = {
         [{"campaigns": 9, "lists": 23, "sends": 19, "interactions": 17}, {"campaign_assets": 25}],
         ["campaigns", "campaign_assets", "lists", "interactions", "goals", "sends"],
     ),
+    "facebook_ads": (
+        {"requests_per_second": "0"},
+        {"access_token": "sim-token"},
+        [{"campaigns": 8, "ad_sets": 16, "ads": 32, "insights": 640, "until": "now"}],
+        ["ad_accounts", "ad_sets", "ads", "campaigns", "insights"],
+    ),
 }
 
 # One credential of each, spoiled in a form that the app itself has to refuse.
@@ -75,6 +81,7 @@ WRONG = {
     "google_ads": {"refresh_token": "wrong"},
     "mailchimp": {"api_key": "00000000000000000000000000000000-us6"},
     "salesforce_marketing_cloud": {"client_secret": "wrong"},
+    "facebook_ads": {"access_token": "wrong"},
 }
 
 # A collection whose records can change and go, and a change of one.
@@ -84,6 +91,7 @@ CHANGES = {
     "intercom": ("companies", {"name": "Changed"}, "name"),
     "mailchimp": ("list_members", {"vip": True}, "vip"),
     "salesforce_marketing_cloud": ("lists", {"ListName": "Changed"}, "list_name"),
+    "facebook_ads": ("ads", {"name": "Changed"}, "name"),
 }
 
 # A collection that the account may not read, how the app says so, and a word of it that must reach the user.
@@ -113,6 +121,9 @@ def connect(source, pg, sim):
     options, credentials, seeds, counted = SOURCES[source]
     if source == "zendesk":
         sim.config(source, export_per_minute=0, calls_per_minute=0)
+    if source == "facebook_ads":
+        # A report run is done at the first look.
+        sim.config(source, run_polls=0)
     for seed in seeds:
         sim.seed(source, **seed)
     url = sim.url(source)

@@ -8,7 +8,7 @@ mod below;
 pub(super) mod bound;
 pub(super) mod deleted;
 pub(super) mod discover;
-mod feed;
+pub(super) mod feed;
 pub(super) mod full;
 pub(super) mod incremental;
 mod lookback;

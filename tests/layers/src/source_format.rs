@@ -236,10 +236,10 @@ fn what_no_reader_does_is_said_plainly() {
         "state": "/state", "states": {"running": [], "done": ["ok"], "failed": []},
         "download": {"call": {"path": "/jobs/{job_id}/file"}, "records": {"pointer": "", "decoder": "xml"}},
     });
-    let file = file_with(&json!({}), &json!({"job": job, "reader": "facebook_insights"}));
+    let file = file_with(&json!({}), &json!({"job": job}));
     let problems = Source::from_json(&file.to_string()).unwrap_err();
     assert!(problems.iter().all(|problem| problem.is_not_yet), "{problems:?}");
-    assert!(problems.iter().any(|problem| problem.pointer == "/collections/0/reader"), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.pointer == "/collections/0/job"), "{problems:?}");
     assert!(problems[0].message.contains("no reader does this yet"), "{problems:?}");
     let mut marked = file;
     marked["collections"][0]["unsupported"] = json!("Needs a reader that is not written yet.");

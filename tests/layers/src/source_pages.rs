@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p cloudsync-layers --bin source-pages` writes `docs/sources/`; a test fails while a page is stale.
 
+use crate::extract::{pushable, Op, OutColumn, Pushed, Target};
 use crate::manifest::naming::snake_case;
 use crate::manifest::{
     template, Auth, Collection, Column, Deletes, GrantType, Kind, Pages, Parent, Protocol, RateGroup, Setting, Source,
@@ -292,6 +293,14 @@ fn limits(source: &Source, page: &mut String) {
         if let Some(header) = &rate.remaining_header {
             lines.push(format!("What is left is read from the header `{header}` of each reply."));
         }
+        if let Some(percent) = rate.slow_from_percent {
+            let mut headers: Vec<String> = rate.usage.iter().map(|place| code(&place.header)).collect();
+            headers.dedup();
+            let headers = headers.join(", ");
+            lines.push(format!(
+                "Calls come slower from {percent} percent of an allowance on, as these headers tell: {headers}."
+            ));
+        }
         if rate.connections > 0 {
             lines.push(format!("At most {} requests are in flight at once.", rate.connections));
         }
@@ -324,7 +333,7 @@ fn details(source: &Source, collection: &Collection, page: &mut String) {
     }
     add(page, format_args!("{about}\n"));
     if source.protocol == Protocol::Rest && collection.unsupported.is_none() {
-        add(page, format_args!("Conditions that the app is told: {}.\n", conditions(collection)));
+        add(page, format_args!("Conditions that the app is told: {}.\n", conditions(source, collection)));
     }
     let columns: Vec<String> = collection.columns.iter().map(column_text).collect();
     add(page, format_args!("{}", columns.join(", ")));
@@ -342,10 +351,13 @@ fn origin(collection: &Collection) -> Option<String> {
 }
 
 /// What a live query can leave to the app.
-fn conditions(collection: &Collection) -> String {
+fn conditions(source: &Source, collection: &Collection) -> String {
     let mut parts = Vec::new();
     if collection.reader.as_deref() == Some("sfmc_soap") {
         parts.push("`=` and `IN` on numbers and texts, `<`, `<=`, `>` and `>=` on numbers and times".to_string());
+    }
+    if collection.reader.as_deref().is_some_and(|reader| reader.starts_with("facebook")) {
+        return asked_of_reader(source, collection);
     }
     if let Some(path) = &collection.by_key {
         let columns: Vec<String> = crate::manifest::template::names(path).map(|name| format!("`{name} =`")).collect();
@@ -362,6 +374,24 @@ fn conditions(collection: &Collection) -> String {
         signs.reverse();
         parts.push(format!("`{column} {}`", signs.join(" ")));
     }
+    if parts.is_empty() {
+        "none".to_string()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// The same of a reader of its own, which knows itself what it can leave to the app.
+fn asked_of_reader(source: &Source, collection: &Collection) -> String {
+    let signs = [(Op::Eq, "="), (Op::Ge, ">="), (Op::Gt, ">"), (Op::Le, "<="), (Op::Lt, "<")];
+    let parts = collection.columns.iter().filter_map(|column| {
+        let out =
+            OutColumn { name: column.name.clone(), path: column.path(), target: Target::Text, format: column.format };
+        let is_told = |op: &Op| pushable(source, collection, &out, *op) != Pushed::No;
+        let told: Vec<&str> = signs.iter().filter(|(op, _)| is_told(op)).map(|(_, sign)| *sign).collect();
+        (!told.is_empty()).then(|| format!("`{} {}`", column.name, told.join(" ")))
+    });
+    let parts: Vec<String> = parts.collect();
     if parts.is_empty() {
         "none".to_string()
     } else {

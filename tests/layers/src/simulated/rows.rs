@@ -280,6 +280,27 @@ impl Reader {
         }
     }
 
+    /// Loads these collections as one stream that fails; gives the last place to go on from.
+    pub async fn load_until_it_breaks(&mut self, names: &[&str]) -> Option<Value> {
+        let outputs: Vec<Output> = names.iter().map(|name| self.output(name)).collect();
+        let request = ReadRequest { outputs: outputs.clone(), mode: Mode::Full { resume: None } };
+        let channel = Channel::new(1 << 30, Box::new(|| {}));
+        let ended = crate::extract::read(&self.client(), request, &Sink::new(Arc::clone(&channel))).await;
+        assert!(ended.is_err(), "{ended:?}");
+        let mut position = None;
+        while let Some(page) = channel.take_page() {
+            self.store(&outputs, &page);
+            position = page.position.or(position);
+        }
+        position
+    }
+
+    /// Goes on with a load that broke.
+    pub async fn load_on(&mut self, names: &[&str], position: Value) {
+        let outputs = names.iter().map(|name| self.output(name)).collect();
+        self.read(ReadRequest { outputs, mode: Mode::Full { resume: Some(position) } }).await.unwrap();
+    }
+
     fn store(&mut self, outputs: &[Output], page: &Page) {
         for (index, batch) in &page.batches {
             let output = &outputs[*index];
