@@ -58,6 +58,22 @@ pub enum SyncError {
     Internal { detail: String },
 }
 
+/// Between an app's words and the permissions that it wants.
+const MISSING: &str = "; missing: ";
+
+/// An app's words about a refusal, with the permissions that it names elsewhere in its answer.
+pub fn with_missing(words: &str, scopes: &[String]) -> String {
+    if scopes.is_empty() {
+        return words.to_string();
+    }
+    format!("{}{MISSING}{}", words.trim_end_matches('.'), scopes.join(", "))
+}
+
+/// The permissions that a detail made by [`with_missing`] names.
+pub fn missing_in(detail: &str) -> Option<&str> {
+    detail.rsplit_once(MISSING).map(|(_, scopes)| scopes)
+}
+
 impl SyncError {
     pub fn internal(detail: impl Into<String>) -> Self {
         SyncError::Internal { detail: detail.into() }

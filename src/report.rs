@@ -102,7 +102,14 @@ pub fn report(subject: &Subject<'_>, error: &SyncError) -> Report {
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE, // 42501
             format!("{place}: access denied"),
             sentence(&format!("The API answered with HTTP status {status}"), detail),
-            "Give the API user or key the permission to read this collection, or drop its foreign table.".into(),
+            match crate::error::missing_in(detail) {
+                Some(scopes) => {
+                    format!("Grant {scopes} to the API user or key, or drop the collection's foreign table.")
+                }
+                None => {
+                    "Give the API user or key the permission to read this collection, or drop its foreign table.".into()
+                }
+            },
         ),
         SyncError::NotFound { status, detail } => (
             Code::ERRCODE_FDW_TABLE_NOT_FOUND, // HV00R

@@ -96,15 +96,25 @@ impl Channel {
 #[derive(Clone)]
 pub struct Sink {
     channel: Arc<Channel>,
+    /// The output that all rows are of, for who reads one of several by itself.
+    output: Option<usize>,
 }
 
 impl Sink {
     pub fn new(channel: Arc<Channel>) -> Self {
-        Sink { channel }
+        Sink { channel, output: None }
+    }
+
+    /// The same for a reader that knows of one output only, as that one of several.
+    pub fn of_output(&self, index: usize) -> Self {
+        Sink { output: Some(index), ..self.clone() }
     }
 
     /// Gives a page and waits until the next call may be made. An error means that nobody takes pages any more.
-    pub async fn page(&self, page: Page) -> Result<(), SyncError> {
+    pub async fn page(&self, mut page: Page) -> Result<(), SyncError> {
+        if let Some(output) = self.output {
+            page.batches.iter_mut().for_each(|(index, _)| *index = output);
+        }
         let size = page.size();
         {
             let mut queue = self.channel.lock();

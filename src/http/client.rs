@@ -10,7 +10,7 @@ use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
 use super::verdict::{self, Failure};
 use super::{address, AccessToken, Account, Reply, Request, Stats, TokenSource};
-use crate::error::SyncError;
+use crate::error::{with_missing, SyncError};
 use crate::manifest::{Auth, Meaning, Wait};
 use reqwest::header::{HeaderMap, CONTENT_TYPE, DATE, RETRY_AFTER};
 use std::sync::atomic::Ordering::Relaxed;
@@ -288,11 +288,18 @@ impl ApiClient {
 
         let by_rule = || super::rules::wait_of(wait?, &raw.headers, &raw.body, app_now.unwrap_or(our_now));
         let asked = retry_after.or_else(by_rule).or_else(renewed);
+        let words = verdict::message(&account.source, raw.status, &raw.body, scrubber);
+        let words = match means {
+            Meaning::AccessDenied => {
+                with_missing(&words, &verdict::missing_scopes(&account.source, &raw.body, scrubber))
+            }
+            _ => words,
+        };
         let error = verdict::error_of(
             means,
             Failure {
                 status: raw.status,
-                detail: verdict::message(&account.source, raw.status, &raw.body, scrubber),
+                detail: words,
                 request: &address::shown_request(account, request),
                 tries: 1,
                 until: asked.and_then(|wait| our_now.checked_add(wait)),

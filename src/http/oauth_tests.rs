@@ -132,6 +132,29 @@ async fn an_assertion_is_signed_with_either_form_of_key() {
     assert!(!format!("{error:?}").contains("canary"));
 }
 
+/// Further claims, and others than the usual ones; what has no value is left out.
+#[tokio::test]
+async fn an_assertion_claims_what_the_source_says() {
+    let server = Server::start(|_| json(r#"{"access_token": "a", "instance_url": "https://x.test"}"#)).await;
+    let mut account =
+        account_with(&server.url, &[("client_id", "me"), ("username", "u@acme.test"), ("private_key", PKCS8)]);
+    let mut source = crate::manifest::Source::clone(&account.source);
+    let Auth::Oauth2 { grants, .. } = &mut source.auth else { panic!("no token") };
+    for grant in grants.iter_mut().filter(|grant| grant.grant_type == GrantType::JwtBearer) {
+        let claims = [("iss", "{username}"), ("sub", "{subject?}"), ("scope", "read {login_url}")];
+        grant.claims = claims.map(|(name, text)| (name.to_string(), text.to_string())).into();
+    }
+    account.source = std::sync::Arc::new(source);
+    ask(&account).await.unwrap();
+    let form = form_of(&server.seen()[0]);
+    let claims = form["assertion"].split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    assert_eq!(claims["iss"], "u@acme.test");
+    assert_eq!(claims["scope"], format!("read {}", server.url));
+    assert_eq!(claims.get("sub"), None, "{claims}");
+    assert_eq!(claims["aud"], server.url.as_str());
+}
+
 #[test]
 fn the_first_grant_whose_credentials_are_set_is_used() {
     use GrantType::*;

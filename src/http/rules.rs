@@ -116,6 +116,35 @@ pub fn used_percent(usage: &[UsageHeader], headers: &HeaderMap) -> Option<f64> {
     told.filter(|percent| percent.is_finite()).reduce(f64::max)
 }
 
+/// The texts that a pointer with `*` in it leads to: one, or those of a list.
+pub fn texts_at(value: &Value, pointer: &str) -> Vec<String> {
+    let keys: Vec<&str> = pointer.split('/').skip(1).collect();
+    let mut texts = Vec::new();
+    gather(value, &keys, &mut texts);
+    texts
+}
+
+fn gather(value: &Value, keys: &[&str], texts: &mut Vec<String>) {
+    match keys.split_first() {
+        Some((key, rest)) => inner(value, key).into_iter().for_each(|value| gather(value, rest, texts)),
+        None => match value {
+            Value::Array(items) => texts.extend(items.iter().filter_map(text_of)),
+            other => texts.extend(text_of(other)),
+        },
+    }
+}
+
+/// What a key of a pointer leads to; `*` to everything.
+fn inner<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
+    match value {
+        Value::Array(items) if key == "*" => items.iter().collect(),
+        Value::Object(members) if key == "*" => members.values().collect(),
+        Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)).into_iter().collect(),
+        Value::Object(members) => members.get(&key.replace("~1", "/").replace("~0", "~")).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// `5`, `0.5s`, `"30"`.
 fn number(text: &str) -> Option<f64> {
     text.trim().trim_end_matches('s').parse().ok()
@@ -126,14 +155,7 @@ fn longest(value: &Value, keys: &[&str]) -> Option<f64> {
     let Some((key, rest)) = keys.split_first() else {
         return text_of(value).as_deref().and_then(number);
     };
-    let inner: Vec<&Value> = match value {
-        Value::Array(items) if *key == "*" => items.iter().collect(),
-        Value::Object(members) if *key == "*" => members.values().collect(),
-        Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)).into_iter().collect(),
-        Value::Object(members) => members.get(&key.replace("~1", "/").replace("~0", "~")).into_iter().collect(),
-        _ => Vec::new(),
-    };
-    inner.into_iter().filter_map(|value| longest(value, rest)).reduce(f64::max)
+    inner(value, key).into_iter().filter_map(|value| longest(value, rest)).reduce(f64::max)
 }
 
 #[cfg(test)]
@@ -189,6 +211,16 @@ mod tests {
                 want,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn texts_are_found_behind_any_key() {
+        let body = json!({"errors": [{"c": {"s": ["a", "b"]}}, {"c": {"s": "c"}}, {}], "n": null});
+        for (pointer, want) in
+            [("/errors/*/c/s", vec!["a", "b", "c"]), ("/errors/1/c/s", vec!["c"]), ("/n", vec![]), ("/x/*", vec![])]
+        {
+            assert_eq!(texts_at(&body, pointer), want, "{pointer}");
         }
     }
 

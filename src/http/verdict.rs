@@ -5,7 +5,7 @@
 use super::scrub::Scrubber;
 use super::{rules, Account, Request};
 use crate::error::SyncError;
-use crate::manifest::{Auth, Meaning, Source, Wait};
+use crate::manifest::{Auth, Meaning, ScopeAt, Source, Wait};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use std::time::SystemTime;
@@ -63,6 +63,36 @@ pub fn message(source: &Source, status: u16, body: &[u8], scrubber: &Scrubber) -
     } else {
         words
     }
+}
+
+/// The most that an answer may name; a longer list says nothing to a person.
+const MOST_SCOPES: usize = 8;
+
+/// The permissions that the answer to a refused call asks for, as far as the source says where they are.
+pub fn missing_scopes(source: &Source, body: &[u8], scrubber: &Scrubber) -> Vec<String> {
+    if source.missing_scope.is_empty() {
+        return Vec::new();
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+    let mut scopes: Vec<String> = Vec::new();
+    for place in &source.missing_scope {
+        let (pointer, prefix) = match place {
+            ScopeAt::Pointer(pointer) => (pointer, None),
+            ScopeAt::Words(words) => (&words.pointer, Some(words.prefix.as_str())),
+        };
+        for text in rules::texts_at(&value, pointer) {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+            let words = text.split(|c: char| prefix.is_some() && !is_part(c));
+            let words = words.map(|word| if prefix.is_some() { word.trim_end_matches(['.', ':']) } else { word });
+            for word in words.filter(|word| !word.is_empty() && word.starts_with(prefix.unwrap_or_default())) {
+                let word = scrubber.clean(word);
+                if !scopes.contains(&word) && scopes.len() < MOST_SCOPES {
+                    scopes.push(word);
+                }
+            }
+        }
+    }
+    scopes
 }
 
 /// What is known of a failed call when it becomes an error.

@@ -5,7 +5,7 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::load::Problem;
-use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Setting, Source};
+use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, ScopeAt, Setting, Source};
 use std::collections::HashSet;
 
 #[path = "check_address.rs"]
@@ -85,6 +85,16 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
     }
     for (index, pointer) in source.error_message.iter().enumerate() {
         found.pointer(&format!("/error_message/{index}"), pointer);
+    }
+    for (index, place) in source.missing_scope.iter().enumerate() {
+        let at = format!("/missing_scope/{index}");
+        match place {
+            ScopeAt::Pointer(pointer) => found.pointer(&at, pointer),
+            ScopeAt::Words(words) => {
+                found.pointer(&format!("{at}/pointer"), &words.pointer);
+                found.when(words.prefix.is_empty(), &format!("{at}/prefix"), "would take every word");
+            }
+        }
     }
     if let Some(path) = &source.check_path {
         found.template("/check_path", path, &settings);

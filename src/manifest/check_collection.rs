@@ -59,6 +59,9 @@ pub(super) fn check(
         request::ceiling(ceiling, collection.cursor.is_some(), &asked, &format!("{at}/ceiling"), found);
     }
     request::errors(&collection.errors, at, found);
+    if let Some(asked) = &collection.check {
+        request::call(asked, &format!("{at}/check"), settings, found);
+    }
     changes(collection, at, &names, found);
     if let Some(job) = &collection.job {
         self::job(job, &format!("{at}/job"), &names, found);

@@ -100,6 +100,9 @@ pub struct Collection {
     /// Fields have to be asked for by name: `{fields}` in the request.
     #[serde(default)]
     pub select: Option<Select>,
+    /// The call that tells whether it may be read, where its listing is not fit for that.
+    #[serde(default)]
+    pub check: Option<Call>,
     /// The app tells which fields the account has.
     #[serde(default)]
     pub discover: Option<Box<Discover>>,

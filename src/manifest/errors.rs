@@ -32,6 +32,23 @@ pub struct ErrorRule {
     pub wait: Option<Wait>,
 }
 
+/// Where a refused reply names the permission that is missing.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum ScopeAt {
+    /// Pointer to a text, or to a list of them; `*` stands for any key or index.
+    Pointer(String),
+    Words(ScopeWords),
+}
+
+/// The words of a text that begin with a prefix of the app's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeWords {
+    pub pointer: String,
+    pub prefix: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderIs {

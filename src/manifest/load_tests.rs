@@ -330,6 +330,30 @@ fn groups(paths: &[&str]) -> Value {
     json!({ "groups": paths.iter().enumerate().map(group).collect::<Vec<_>>() })
 }
 
+/// Where the app names the next page itself, or keeps one walk, other fields of a page cannot be asked for.
+#[test]
+fn fields_in_parts_need_pages_that_can_be_asked_again() {
+    for (pages, is_taken) in [
+        (json!({ "style": "next_url", "pointer": "/next" }), false),
+        (json!({ "style": "link_header" }), false),
+        (json!({ "style": "header_token", "header": "X-Next", "param": "next" }), false),
+        (json!({ "style": "scroll", "pointer": "/scroll", "param": "scroll" }), false),
+        (json!({ "style": "time_export", "pointer": "/next", "time": "/end_time", "size": 100 }), false),
+        (json!({ "style": "token", "pointer": "/next", "param": "after" }), true),
+        (json!({ "style": "offset", "param": "offset", "size_param": "count", "size": 100 }), true),
+    ] {
+        let mut file = desk();
+        let tickets = &mut file["collections"][0];
+        tickets["params"] = json!({ "fields": "{fields}" });
+        tickets["pages"] = pages.clone();
+        tickets["select"] = json!({ "always_include": ["updated_at"], "limit": 100 });
+        let problems = read(&file.to_string()).err().unwrap_or_default();
+        let shown = format!("{problems:?}");
+        assert_eq!(problems.is_empty(), is_taken, "{pages}: {shown}");
+        assert_eq!(shown.contains("cannot be asked for other fields"), !is_taken, "{pages}: {shown}");
+    }
+}
+
 #[test]
 fn a_mistake_is_told_with_its_place() {
     // (what is done to the good file: pointer and new value, null to remove; where the mistake is; part of what it is)
@@ -360,6 +384,9 @@ fn a_mistake_is_told_with_its_place() {
         ("/rate", groups(&["/{type}/search", "/contacts/search"]), "/rate/groups/1/match", "never chosen"),
         ("/rate", json!({ "reset_format": "minutes" }), "/rate/reset_format", "unknown variant `minutes`"),
         ("/errors/0/code", Value::Null, "/errors/0", "would match every failure"),
+        ("/missing_scope", json!(["scope"]), "/missing_scope/0", ""),
+        ("/missing_scope", json!([{ "pointer": "/m", "prefix": "" }]), "/missing_scope/0/prefix", "every word"),
+        ("/collections/0/check", json!({ "path": "/tickets/{nothing}" }), "/collections/0/check/path", "{nothing}"),
         ("/errors/0/means", json!("panic"), "/errors/0/means", "unknown variant `panic`"),
         ("/collections", json!([]), "/collections", "at least one collection"),
         ("/collections/1/name", json!("tickets"), "/collections/1/name", "there twice"),

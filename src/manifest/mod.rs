@@ -32,7 +32,7 @@ pub use collection::{Collection, Column, Deletes, Discover, FieldIs, LimitType, 
 #[allow(unused_imports)]
 pub use cursor::{fixed_offset, Ceiling, Cursor, Format, Granularity, Lookback, Opaque, Restart, SortOrder};
 #[allow(unused_imports)]
-pub use errors::{ErrorRule, HeaderIs, Meaning, Wait, WaitUnit};
+pub use errors::{ErrorRule, HeaderIs, Meaning, ScopeAt, ScopeWords, Wait, WaitUnit};
 #[allow(unused_imports)]
 pub use job::{Download, Job, States, When};
 #[allow(unused_imports)]
@@ -91,6 +91,9 @@ pub struct Source {
     /// Where a JSON error body says what happened: pointers tried in order, e.g. `/error/message`, `/0/message`.
     #[serde(default)]
     pub error_message: Vec<String>,
+    /// Where the answer to a call that is not permitted names the permission that it wants.
+    #[serde(default)]
+    pub missing_scope: Vec<ScopeAt>,
     /// The cheapest call that needs valid credentials, for `cloudsync_check`; a template.
     #[serde(default)]
     pub check_path: Option<String>,

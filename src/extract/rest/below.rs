@@ -9,6 +9,7 @@ use super::full::{checkpoint, checkpoint_of, overlap_us, stamp, Progress};
 use super::incremental::{changes_of, check_age};
 use super::names::Names;
 use super::pages::ListPage;
+use super::parents::given_parents;
 use super::raw::text_at;
 use super::request::{bases, key_text, stamp_of};
 use super::tables::{Stamp, Tables, FLUSH_BYTES};
@@ -18,9 +19,9 @@ use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::{cursor_of, Output, ReadEnd};
-use crate::http::ApiClient;
+use crate::http::{Account, ApiClient, Request};
 use crate::manifest::{Collection, Cursor, Parent, Records};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Whether an output's records are listed below its parents, and not by the change feed's rules.
@@ -62,6 +63,70 @@ struct Below<'a> {
     /// Of the children.
     progress: Progress,
     keep_position: bool,
+    /// A live query: rows are given as soon as there are some.
+    is_lazy: bool,
+    /// A parent was passed over, so that rows may lack that are not gone.
+    is_incomplete: bool,
+}
+
+impl<'a> Below<'a> {
+    fn new(api: &'a ApiClient, output: &'a Output, is_lazy: bool) -> Result<Self, SyncError> {
+        let parent = output.collection.parent.as_ref();
+        Ok(Below {
+            api,
+            output,
+            parent: parent.ok_or_else(|| SyncError::internal("a listing below no parent"))?,
+            tables: Tables::new(api.account(), std::slice::from_ref(output), !is_lazy),
+            is_incremental: false,
+            cursor: None,
+            cursors: BTreeMap::new(),
+            progress: Progress::default(),
+            keep_position: false,
+            is_lazy,
+            is_incomplete: false,
+        })
+    }
+}
+
+/// Shows a live query the rows below its parents, or below those that it names.
+pub async fn scan(
+    api: &ApiClient,
+    output: &Output,
+    named: Option<Vec<String>>,
+    sink: &Sink,
+) -> Result<ReadEnd, SyncError> {
+    let source = std::sync::Arc::clone(&api.account().source);
+    let mut below = Below::new(api, output, true)?;
+    for base in bases(&source, &output.collection)? {
+        let given = given_parents(api, below.parent, base)?;
+        match named.clone().or(given) {
+            Some(parents) => below.all(base, parents, None, 0, sink).await?,
+            None => below.listed(base, None, &mut Progress::default(), sink).await?,
+        }
+    }
+    Ok(ReadEnd { notes: std::mem::take(&mut below.tables.notes), ..ReadEnd::default() })
+}
+
+/// The first call below a parent that a live query names.
+pub fn first_request(account: &Account, output: &Output, named: &str) -> Result<Option<Request>, SyncError> {
+    let Some(parent) = &output.collection.parent else { return Ok(None) };
+    let Some(base) = bases(&account.source, &output.collection)?.into_iter().next() else { return Ok(None) };
+    let mut names = Names::default();
+    names.set_columns(base, named);
+    let listing = listing_of(&output.collection, parent, base);
+    let part = Part { names, ..Part::default() };
+    super::walk::first_request(account, &listing, std::slice::from_ref(output), &part).map(Some)
+}
+
+/// Asks for one child of the first of these parents that can be asked about.
+pub async fn try_one(api: &ApiClient, output: &Output, base: &Collection, parents: &[String]) -> Result<(), SyncError> {
+    let below = Below::new(api, output, true)?;
+    let asked = parents.iter().find_map(|parent| below.asked(base, std::slice::from_ref(parent)));
+    let Some(asked) = asked else { return Ok(()) };
+    let listing = listing_of(&output.collection, below.parent, base);
+    let part = Part { names: asked.names, may_be_gone: true, limit: Some(1), ..Part::default() };
+    Walk::new(api, &listing, std::slice::from_ref(output), part)?.next_page().await?;
+    Ok(())
 }
 
 /// Reads the rows of `output` below its parents.
@@ -73,10 +138,6 @@ pub async fn read(
     sink: &Sink,
 ) -> Result<ReadEnd, SyncError> {
     let source = std::sync::Arc::clone(&api.account().source);
-    let Some(parent) = &output.collection.parent else {
-        return Err(SyncError::internal("a listing below no parent"));
-    };
-    let outputs = std::slice::from_ref(output);
     let known = output.checkpoint.as_ref().filter(|_| is_incremental);
     let instants = |value: &Value| {
         value.as_object().map(|members| {
@@ -84,16 +145,13 @@ pub async fn read(
         })
     };
     let mut below = Below {
-        api,
-        output,
-        parent,
-        tables: Tables::new(api.account(), outputs, true),
         is_incremental,
         cursor: known.and_then(cursor_of).and_then(parse_iso),
         cursors: known.and_then(|known| known.get("parents")).and_then(instants).unwrap_or_default(),
-        progress: Progress::default(),
         keep_position: !is_incremental,
+        ..Below::new(api, output, false)?
     };
+    let parent = below.parent;
     let saved = resume.map(Progress::of).unwrap_or_default();
     below.progress = saved.clone();
     let mut parents = Progress::default();
@@ -107,23 +165,9 @@ pub async fn read(
     }
     sink.page(below.tables.page(None)).await?;
     let checkpoint = below.checkpoint(&parents);
-    Ok(ReadEnd { checkpoints: vec![checkpoint], notes: std::mem::take(&mut below.tables.notes), ..ReadEnd::default() })
-}
-
-/// The parents that the owner named, as records that hold their key.
-fn given_parents(api: &ApiClient, parent: &Parent, base: &Collection) -> Result<Option<Vec<String>>, SyncError> {
-    let Some(setting) = &parent.keys_from else { return Ok(None) };
-    let Some(text) = crate::http::setting(api.account(), setting) else { return Ok(None) };
-    let named = crate::manifest::template::names(parent.path.as_deref().unwrap_or_default());
-    let column = named.filter_map(|name| base.column(name)).next();
-    let column = column.ok_or_else(|| SyncError::internal("the path below a parent names no column of it"))?;
-    let keys = text.split([',', ' ']).map(str::trim).filter(|key| !key.is_empty());
-    let record = |key: &str| {
-        let value =
-            column.path().iter().rev().fold(Value::String(key.to_string()), |inner, name| json!({ name: inner }));
-        value.to_string()
-    };
-    Ok(Some(keys.map(record).collect()))
+    let incomplete = if below.is_incomplete { vec![0] } else { Vec::new() };
+    let notes = std::mem::take(&mut below.tables.notes);
+    Ok(ReadEnd { checkpoints: vec![checkpoint], incomplete, notes, ..ReadEnd::default() })
 }
 
 impl Below<'_> {
@@ -181,9 +225,11 @@ impl Below<'_> {
             at_hand = walk
                 .position()
                 .and_then(|places| places.into_iter().find(|(name, _)| *name == "page").map(|(_, value)| value));
-            // What was read so far, and that the next page of parents comes next.
-            let position = self.position(at_hand.as_ref(), 0);
-            sink.page(self.tables.page(position)).await?;
+            // What was read so far, and that the next page of parents comes next. Rows of a live query are given already.
+            if !self.is_lazy {
+                let position = self.position(at_hand.as_ref(), 0);
+                sink.page(self.tables.page(position)).await?;
+            }
         }
     }
 
@@ -271,7 +317,7 @@ impl Below<'_> {
             if is_past {
                 walk.stop();
             }
-            if self.tables.size() > FLUSH_BYTES {
+            if self.tables.size() > FLUSH_BYTES || (self.is_lazy && self.tables.row_count() > 0) {
                 // Rows of a parent that is not done yet: the place stays where it was.
                 sink.page(self.tables.page(None)).await?;
             }
@@ -280,6 +326,7 @@ impl Below<'_> {
         self.progress.newest = self.progress.newest.max(own.newest);
         if is_gone {
             self.tables.note("a parent was gone, or has no such children, when they were asked for");
+            self.is_incomplete = true;
             return Ok(());
         }
         if let (Some(key), Some(at)) = (&key, own.cursor()) {

@@ -4,8 +4,10 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+mod alone;
 mod below;
 pub(super) mod bound;
+mod check;
 pub(super) mod deleted;
 pub(super) mod discover;
 pub(super) mod feed;
@@ -16,6 +18,7 @@ mod made;
 pub(super) mod names;
 pub(super) mod onward;
 pub mod pages;
+mod parents;
 pub mod raw;
 pub(super) mod request;
 mod scan;
@@ -31,9 +34,9 @@ pub use tables::KEY_SEPARATOR;
 
 use super::reader::Reader;
 use super::sink::Sink;
-use super::{json, single_output, Described, Mode, Op, OutColumn, Pushed, ReadEnd, ReadRequest, Scan};
+use super::{json, single_output, Described, Mode, Op, OutColumn, Output, Pushed, ReadEnd, ReadRequest, Scan};
 use crate::error::SyncError;
-use crate::http::{Account, ApiClient, Reply, Request};
+use crate::http::{Account, ApiClient, Request};
 use crate::manifest::Collection;
 
 /// The reader of everything that data can describe.
@@ -43,34 +46,27 @@ impl Reader for Rest {
     async fn read(api: &ApiClient, request: ReadRequest, sink: &Sink) -> Result<ReadEnd, SyncError> {
         let api = &api.prepared().await?;
         let outputs = &request.outputs;
-        let (mut end, is_full) = match &request.mode {
-            Mode::Full { resume } => (full::read(api, outputs, resume.as_ref(), true, sink).await?, true),
-            Mode::Keys => return full::read(api, outputs, None, false, sink).await,
-            Mode::Incremental => (incremental::read(api, outputs, sink).await?, false),
-            Mode::Scan(scan) => return scan::read(api, single_output(&request)?, scan, sink).await,
+        if let Mode::Scan(scan) = &request.mode {
+            return scan::read(api, single_output(&request)?, scan, sink).await;
+        }
+        let read = read_together(api, outputs, &request.mode, true, sink).await;
+        let mut end = match read {
+            Err(error) if alone::may_help(api.account(), outputs, &error) => {
+                alone::read(api, outputs, &request.mode, sink).await?
+            }
+            read => read?,
+        };
+        let is_full = match &request.mode {
+            Mode::Keys | Mode::Scan(_) => return Ok(end),
+            Mode::Full { .. } => true,
+            Mode::Incremental => false,
         };
         deleted::read_all(api, outputs, &mut end, is_full, sink).await?;
         Ok(end)
     }
 
     async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
-        let api = &api.prepared().await?;
-        let account = api.account();
-        let request = match (collection, &account.source.check_path) {
-            (None, Some(path)) => Request { target: path.clone(), ..Request::default() },
-            (None, None) => {
-                let served = account.source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
-                let served = served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?;
-                first_page(account, served)?
-            }
-            (Some(collection), _) => {
-                let bases = request::bases(&account.source, collection)?;
-                let base = bases.first().ok_or_else(|| SyncError::internal("a child collection without a parent"))?;
-                first_page(account, base)?
-            }
-        };
-        let is_json = |reply: &Reply| json::check(pages::Text::of(&reply.body).as_str()).map_err(|e| e.to_string());
-        api.call_parsed(request, is_json).await
+        check::check(&api.prepared().await?, collection).await
     }
 
     fn first_request(request: &ReadRequest, account: &Account) -> Result<Request, SyncError> {
@@ -101,9 +97,20 @@ impl Reader for Rest {
     }
 }
 
-/// The first page of a listing, for as few records as the app gives.
-fn first_page(account: &Account, base: &Collection) -> Result<Request, SyncError> {
-    walk::first_request(account, base, &[], &walk::Part { limit: Some(1), ..walk::Part::default() })
+/// Reads what one stream of calls gives for all outputs.
+async fn read_together(
+    api: &ApiClient,
+    outputs: &[Output],
+    mode: &Mode,
+    keep_position: bool,
+    sink: &Sink,
+) -> Result<ReadEnd, SyncError> {
+    match mode {
+        Mode::Full { resume } => full::read(api, outputs, resume.as_ref(), keep_position, sink).await,
+        Mode::Keys => full::read(api, outputs, None, false, sink).await,
+        Mode::Incremental => incremental::read(api, outputs, sink).await,
+        Mode::Scan(_) => Err(SyncError::internal("a live query is read for itself")),
+    }
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::incremental::changes_of;
 use super::pages::{fetch, Shape};
-use super::request::{bases, by_key, is_gone, key_columns, SECOND_US};
+use super::request::{bases, by_key, is_gone, is_named, key_columns, SECOND_US};
 use super::tables::{Stamp, Tables};
 use super::walk::{self, Part, Walk};
-use super::{below, full};
+use super::{below, parents};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Cursor, Format, Method, Pages, Records, Source};
+use crate::manifest::{field_path, Collection, Cursor, Format, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -42,11 +43,15 @@ pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
     if symbol(op).is_some_and(|symbol| params.is_some_and(|p| p.contains_key(symbol))) {
         return Pushed::Exact;
     }
-    if let Some(cursor) = collection.cursor.as_ref().filter(|c| field_path(&c.field) == column.path) {
+    if is_cursor(collection, column) {
+        let asked = changes_of(collection);
+        let cursor = asked.cursor.as_ref();
+        let lower = cursor.is_some_and(|c| c.param.is_some()) || is_named(&asked, "cursor");
+        let upper = cursor.is_some_and(|c| c.upper_param.is_some()) || is_named(&asked, "upper");
         let reads = match op {
-            Op::Ge | Op::Gt => cursor.param.is_some(),
-            Op::Le | Op::Lt => cursor.upper_param.is_some(),
-            Op::Eq => cursor.param.is_some() || cursor.upper_param.is_some(),
+            Op::Ge | Op::Gt => lower,
+            Op::Le | Op::Lt => upper,
+            Op::Eq => lower || upper,
             _ => false,
         };
         // Bounds are inclusive and as coarse as the app's unit.
@@ -57,6 +62,11 @@ pub fn pushable(collection: &Collection, column: &OutColumn, op: Op) -> Pushed {
         return Pushed::Superset;
     }
     Pushed::No
+}
+
+/// Whether a column is what changes are asked for by.
+fn is_cursor(collection: &Collection, column: &OutColumn) -> bool {
+    collection.cursor.as_ref().is_some_and(|cursor| field_path(&cursor.field) == column.path)
 }
 
 /// The columns by which single records can be read; none when a part of the record is outside of it.
@@ -154,11 +164,7 @@ fn key_requests<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Option<
     if let Some(named) = keys.iter().map(named).collect::<Option<Vec<_>>>().filter(|named| !named.is_empty()) {
         return reads(collection, named);
     }
-    let parent = collection.parent.as_ref()?;
-    // A call with a body, or for many parents, is made by who reads below parents.
-    if parent.method != Method::Get || parent.batch.is_some() {
-        return None;
-    }
+    let parent = collection.parent.as_ref().filter(|parent| parent.path.is_none())?;
     let [base] = parent.collections.as_slice() else { return None };
     let base = source.listed(base).filter(|b| b.by_key.is_some())?;
     let [key] = base.primary_key.as_slice() else { return None };
@@ -192,7 +198,7 @@ fn plan<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Result<Plan<'s>
             continue;
         };
         let param = output.collection.filters.get(&column.name).and_then(|ops| ops.get(symbol(filter.op)?));
-        let is_cursor = output.collection.cursor.as_ref().is_some_and(|c| field_path(&c.field) == column.path);
+        let is_cursor = is_cursor(&output.collection, column);
         match (param, value) {
             (Some(param), _) => {
                 let Some(text) = filter_text(column, filter.op, value) else {
@@ -220,15 +226,18 @@ fn plan<'s>(source: &'s Source, output: &Output, scan: &Scan) -> Result<Plan<'s>
     }
     let is_filtered = !params.is_empty();
     let [from, to] = if own { bounds } else { [None, None] };
-    let part = Part { from, to, params, limit: scan.limit.filter(|_| is_exact), ..Part::default() };
-    let lists = bases.into_iter().map(|base| (base, bounded(base), part.clone())).collect();
+    // Of parents nobody knows how many have a child.
+    let part = Part { from, to, params, limit: scan.limit.filter(|_| is_exact && own), ..Part::default() };
+    let lists = bases.into_iter().map(|base| (base, bounded(base, from.or(to).is_some()), part.clone())).collect();
     Ok(Plan::Lists { lists, is_exact, is_filtered })
 }
 
-/// The listing as a query bounds it: by creation, too, where that is all that the app filters by.
-fn bounded(base: &Collection) -> Collection {
-    let cursor = base.cursor.clone().map(|cursor| Cursor { created_only: false, ..cursor });
-    Collection { cursor, ..base.clone() }
+/// The listing as a query bounds it: the one of changes, where only that knows time; by creation, too, where that is all
+/// that the app filters by.
+fn bounded(base: &Collection, by_time: bool) -> Collection {
+    let listing = if by_time { changes_of(base) } else { base.clone() };
+    let cursor = listing.cursor.clone().map(|cursor| Cursor { created_only: false, ..cursor });
+    Collection { cursor, ..listing }
 }
 
 /// Whether a listing may show a record twice, because its pages or windows overlap or it moves while it is read.
@@ -238,10 +247,23 @@ fn may_repeat(listing: &Collection) -> bool {
     by_time || listing.ceiling.is_some() || matches!(listing.pages, Some(Pages::TimeExport { .. }))
 }
 
+/// The parents that a query names, where their keys are all that listing their children needs.
+fn named_parents(source: &Source, output: &Output, scan: &Scan) -> Option<Vec<String>> {
+    let parent = output.collection.parent.as_ref()?;
+    let keys = values_of(scan, output, parent.key_column.as_deref()?)?;
+    parents::named_parents(source, &output.collection, &keys)
+}
+
 /// The first call that a query would make; `None` when it makes none.
 pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<Option<Request>, SyncError> {
     Ok(match plan(&account.source, output, scan)? {
         Plan::Keys { requests, .. } => requests.into_iter().next(),
+        Plan::Lists { .. } if below::is_below(output) && named_parents(&account.source, output, scan).is_some() => {
+            match named_parents(&account.source, output, scan).iter().flatten().next() {
+                Some(named) => below::first_request(account, output, named)?,
+                None => None,
+            }
+        }
         Plan::Lists { lists, .. } => match lists.first() {
             Some((_, listing, part)) => {
                 Some(walk::first_request(account, listing, std::slice::from_ref(output), part)?)
@@ -273,8 +295,7 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
             }
         }
         Plan::Lists { .. } if below::is_below(output) => {
-            let end = below::read(api, output, None, false, sink).await?;
-            return Ok(ReadEnd { notes: end.notes, ..ReadEnd::default() });
+            return below::scan(api, output, named_parents(&source, output, scan), sink).await;
         }
         Plan::Lists { lists, is_exact, is_filtered } => {
             let mut left = scan.limit.filter(|_| is_exact);
@@ -290,7 +311,14 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
                         Err(SyncError::NotFound { status: 400, .. }) if is_filtered => break,
                         Err(error) => return Err(error),
                     };
-                    full::fill(api, &mut tables, base, &page, sink).await?;
+                    for (index, raw) in page.records().enumerate() {
+                        let jobs = tables.record(base, raw, &page.around(index), Stamp::default())?;
+                        // What the record holds is shown before more of its list is asked for.
+                        if !jobs.is_empty() && tables.row_count() > 0 {
+                            sink.page(tables.page(None)).await?;
+                        }
+                        tables.read_on(api, jobs, sink).await?;
+                    }
                     let rows = tables.row_count() as u64;
                     sink.page(tables.page(None)).await?;
                     left = left.map(|left| left.saturating_sub(rows));

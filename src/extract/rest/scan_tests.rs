@@ -144,7 +144,8 @@ fn explain_shows_the_first_call() {
     for (request, want) in [
         (by_key, "GET /things/t%201"),
         (scan("things", vec![], None), "GET /things?limit=10"),
-        (scan("lines", vec![], Some(5)), "GET /things?limit=5"),
+        (scan("lines", vec![], Some(5)), "GET /things?limit=10"),
+        (scan("things", vec![], Some(5)), "GET /things?limit=5"),
     ] {
         let shown = Rest::first_request(&request, &account).unwrap();
         assert_eq!(crate::http::shown_request(&account, &shown), want);

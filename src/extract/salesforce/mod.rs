@@ -79,7 +79,7 @@ impl Reader for Salesforce {
         })
     }
 
-    /// A collection is described, queryable, and gives one id.
+    /// A collection is there and gives one id: what may not be read is no object of a query either.
     async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
         let root = plan::root(api.account())?;
         let Some(collection) = collection else {
@@ -90,7 +90,6 @@ impl Reader for Salesforce {
             return Err(SyncError::Unsupported { reason: reason.clone() });
         }
         let object = soql::check_name(&collection.object)?;
-        describe::describe(api, object, None).await?;
         api.call(Request {
             target: format!("{root}/query"),
             query: vec![("q".to_string(), format!("SELECT Id FROM {object} LIMIT 1"))],

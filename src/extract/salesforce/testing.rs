@@ -24,6 +24,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         rate: None,
         errors: Vec::new(),
         error_message: vec!["/0/message".into()],
+        missing_scope: Vec::new(),
         check_path: None,
         feed: None,
         notes: Vec::new(),

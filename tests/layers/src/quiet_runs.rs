@@ -2,7 +2,7 @@
 //!
 //! The pages of the sources show it, and the tests that read the simulator count it.
 
-use crate::manifest::{template, Collection, Deletes, Pages, Protocol, Source};
+use crate::manifest::{template, texts_of, Collection, Deletes, Pages, Protocol, Source};
 
 /// One listing that a quiet run asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,23 +19,38 @@ pub struct QuietCalls {
 
 /// The listings of a run over all collections in which nothing is new.
 pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
-    let mut all: Vec<QuietCalls> = Vec::new();
     match source.protocol {
         Protocol::Rest => {}
         Protocol::GoogleAds => return of_accounts(source),
-        Protocol::Salesforce => return all,
+        Protocol::Salesforce => return Vec::new(),
     }
+    let mut all: Vec<(String, QuietCalls)> = Vec::new();
     for collection in source.collections.iter().filter(|c| c.unsupported.is_none()) {
         for asked in listings(source, collection) {
             // What a reader of its own asks for is in the body, not in the path.
-            let is_shared = |known: &&mut QuietCalls| known.path == asked.path && known.more == asked.more;
+            let stream = stream_of(source, collection);
+            let is_same = |known: &QuietCalls| known.path == asked.path && known.more == asked.more;
+            let is_shared = |(of, known): &&mut (String, QuietCalls)| {
+                *of == stream && is_same(known) && !known.fills.contains(&collection.name)
+            };
             match all.iter_mut().find(|known| is_shared(known) && collection.reader.is_none()) {
-                Some(known) => known.fills.extend(asked.fills),
-                None => all.push(asked),
+                Some((_, known)) => known.fills.extend(asked.fills),
+                None => all.push((stream, asked)),
             }
         }
     }
-    all
+    all.into_iter().map(|(_, asked)| asked).collect()
+}
+
+/// The stream of calls that fills a collection: others have the same only where they are read together.
+fn stream_of(source: &Source, collection: &Collection) -> String {
+    if source.feed.is_some() && collection.feed.is_some() {
+        return "the feed".to_string();
+    }
+    match collection.parent.as_ref().map(|parent| (parent.collections.as_slice(), &parent.path)) {
+        Some(([one], None)) => one.clone(),
+        _ => collection.name.clone(),
+    }
 }
 
 /// Queries of Google Ads: which accounts there are, then one or more to each of them.
@@ -80,7 +95,9 @@ pub fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
         let reads_on = parent.is_none_or(|parent| parent.path.is_none() || parent.changed_only);
         let path = changes.filter(|_| reads_on).unwrap_or(own).clone();
         let Some(below) = parent.and_then(|parent| parent.path.as_ref()) else {
-            let calls = u64::from(collection.lookback.is_none());
+            // A scroll ends with an empty page.
+            let scrolls = matches!(base.pages, Some(Pages::Scroll { .. }));
+            let calls = u64::from(collection.lookback.is_none()) + u64::from(scrolls);
             let listed = base.incremental.as_ref().map_or_else(|| base.clone(), |list| base.listed_by(list));
             let (token, told) = token_call(&listed);
             let more = Some(more(base, collection)).filter(|more| !more.is_empty()).or(told).unwrap_or_default();
@@ -139,7 +156,7 @@ fn more(base: &Collection, collection: &Collection) -> String {
 /// Whether a listing is asked for what is new only, or stops where that ends.
 pub fn is_bounded(base: &Collection) -> bool {
     let in_templates = || {
-        let texts = base.params.values().flat_map(|param| param.templates());
+        let texts = base.params.values().flat_map(|param| param.templates()).chain(base.json.iter().flat_map(texts_of));
         texts.flat_map(template::names).any(|name| name == "cursor")
     };
     let asks = |base: &Collection| {

@@ -1,8 +1,11 @@
 //! Every collection of HubSpot, against the simulator: first load, changes, deletions, what comes back, refusals, and calls.
 
-use super::{Reader, Simulator};
+use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
+use super::scans::all_show_what_is_stored;
+use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
+use crate::extract::{FilterValue, Op};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -234,6 +237,12 @@ async fn a_quiet_run_costs_its_documented_calls() {
     ];
     assert_eq!(calls, want.map(|(path, count)| (path.to_string(), count)).into());
     all_agree(&reader, &simulator).await;
+    let below = [
+        ("/communication-preferences/v4/statuses/batch/read", 1),
+        ("/email/public/v1/campaigns/{id}", 2),
+        ("/form-integrations/v1/submissions/forms/{id}", 4),
+    ];
+    quiet_run_costs_what_the_page_says(&simulator, &mut reader, &below).await;
 }
 
 #[tokio::test]
@@ -262,4 +271,81 @@ async fn a_bad_token_is_told_and_a_spent_day_ends_the_run() {
     simulator.post("/hubspot/config", json!({"daily_quota": 1})).await;
     let failed = reader(&simulator).refresh(&["deals"]).await;
     assert!(matches!(failed["deals"], SyncError::RateLimited { .. }), "{failed:?}");
+}
+
+#[tokio::test]
+async fn each_collection_is_checked_and_the_missing_scope_is_named() {
+    let simulator = portal().await;
+    let refusal = |name: &str| {
+        let (collection, scope) = match name {
+            "companies" => ("companies", "crm.objects.companies.read"),
+            "contact_identities" => ("contact_identities", "crm.objects.contacts.read"),
+            "contact_identity_profiles" => ("contact_identity_profiles", "crm.objects.contacts.read"),
+            "contact_lists" => ("contact_lists", "crm.lists.read"),
+            "contacts" => ("contacts", "crm.objects.contacts.read"),
+            "deals" => ("deals", "crm.objects.deals.read"),
+            "email_campaigns" => ("email_campaigns", "content"),
+            "email_events" => ("email_events", "content"),
+            "email_subscription_event_changes" => ("email_subscription_event_changes", "content"),
+            "email_subscriptions" => ("email_subscriptions", "communication_preferences.read"),
+            "form_submissions" => ("form_submissions", "forms"),
+            other => panic!("{other}"),
+        };
+        Refusal { collection, denied: collection, words: "required scopes", missing: Some(scope) }
+    };
+    // A parent has to be known before its children can be asked for.
+    let below = ["email_campaigns", "email_subscriptions", "form_submissions"];
+    let calls = |name: &str| if below.contains(&name) { 2 } else { 1 };
+    each_collection_is_checked(&simulator, &reader(&simulator), calls, refusal).await;
+    let mut wrong = Reader::new(&simulator, "hubspot", &[], &[("access_token", "other-token")]);
+    bad_credentials_cost_one_call(&simulator, &mut wrong, "other-token").await;
+}
+
+#[tokio::test]
+async fn live_queries_show_what_is_stored() {
+    let simulator = portal().await;
+    let mut reader = reader(&simulator);
+    refresh_all(&mut reader).await;
+    all_show_what_is_stored(&reader, &[]).await;
+    for name in reader.collection_names() {
+        let below = ["email_campaigns", "email_subscriptions"];
+        let calls = if below.contains(&name.as_str()) { 2 } else { 1 };
+        let found = reader.calls_of_one_row(&simulator, &name).await;
+        // Forms without a submission come first.
+        let is_right = if name == "form_submissions" { found <= 6 } else { found == calls };
+        assert!(is_right, "{name}: {found} calls");
+    }
+    // A condition on the time of the change is a search.
+    let mut stamps: Vec<i64> = Vec::new();
+    let stored = reader.tables["contacts"].keys(false);
+    for key in &stored {
+        stamps.push(reader.cell("contacts", key, "lastmodifieddate").as_i64().unwrap());
+    }
+    stamps.sort();
+    let middle = stamps[stamps.len() / 2];
+    simulator.forget_requests("hubspot").await;
+    let condition = [("lastmodifieddate", Op::Ge, FilterValue::Timestamp(middle))];
+    let shown = reader.scanned_keys("contacts", &condition).await;
+    let is_late = |key: &&String| reader.cell("contacts", key, "lastmodifieddate").as_i64().unwrap() >= middle;
+    assert_eq!(shown, stored.iter().filter(is_late).cloned().collect());
+    let paths: Vec<Value> = simulator.requests("hubspot").await.iter().map(|r| r["path"].clone()).collect();
+    assert_eq!(paths, ["/crm/v3/objects/contacts/search"]);
+}
+
+/// A batch that the app knows nothing of proves nothing about its contacts.
+#[tokio::test]
+async fn what_was_passed_over_is_not_taken_for_gone() {
+    let simulator = portal().await;
+    let mut reader = reader(&simulator);
+    reader.refresh_well(&["email_subscriptions"]).await;
+    let before = reader.tables["email_subscriptions"].keys(false);
+    assert!(!before.is_empty());
+    let fault =
+        json!({"kind": "status", "status": 404, "match": {"path_prefix": "/communication-preferences"}, "times": 1});
+    simulator.post("/hubspot/faults", fault).await;
+    reader.refresh_well(&["email_subscriptions"]).await;
+    assert_eq!(reader.tables["email_subscriptions"].keys(false), before);
+    assert!(reader.notes.iter().any(|note| note.contains("a parent was gone")), "{:?}", reader.notes);
+    reader.refresh_well(&["email_subscriptions"]).await;
+    reader.agrees(&simulator, "email_subscriptions", &[]).await;
 }

@@ -1,8 +1,11 @@
 //! Every collection of Intercom, against the simulator: first load, changes, deletions, what comes back, refusals, and calls.
 
-use super::{Reader, Simulator};
+use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
+use super::scans::all_show_what_is_stored;
+use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
+use crate::extract::{FilterValue, Op};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
@@ -156,6 +159,7 @@ async fn a_quiet_run_costs_its_documented_calls() {
         ("/tags", 1),
     ];
     assert_eq!(calls, want.map(|(path, count)| (path.to_string(), count)).into());
+    quiet_run_costs_what_the_page_says(&simulator, &mut reader, &[("/conversations/{id}", 3)]).await;
 }
 
 #[tokio::test]
@@ -189,4 +193,71 @@ fn a_region_leads_to_its_host() {
     let hosts = &source["settings"][1]["default_by"]["values"];
     assert_eq!(hosts["eu"], "api.eu.intercom.io");
     assert_eq!(hosts["au"], "api.au.intercom.io");
+}
+
+#[tokio::test]
+async fn each_collection_is_checked_and_no_scroll_is_left_open() {
+    let simulator = workspace().await;
+    let refusal = |name: &str| {
+        let collection = SEARCHED.iter().chain(&OTHERS).find(|known| **known == name).unwrap();
+        Refusal { collection, denied: collection, words: "Active subscription needed", missing: None }
+    };
+    let calls = |name: &str| match name {
+        // Users and leads; a conversation, and its parts.
+        "social_profiles" | "conversation_parts" => 2,
+        _ => 1,
+    };
+    let mut reader = reader(&simulator);
+    each_collection_is_checked(&simulator, &reader, calls, refusal).await;
+    reader.refresh_well(&["companies"]).await;
+    let mut wrong = Reader::new(&simulator, "intercom", &[], &[("access_token", "other-token")]);
+    bad_credentials_cost_one_call(&simulator, &mut wrong, "other-token").await;
+}
+
+#[tokio::test]
+async fn live_queries_show_what_is_stored() {
+    let simulator = workspace().await;
+    let mut reader = reader(&simulator);
+    refresh_all(&mut reader).await;
+    all_show_what_is_stored(&reader, &[]).await;
+    for name in reader.collection_names() {
+        let calls = reader.calls_of_one_row(&simulator, &name).await;
+        assert_eq!(calls, if name == "conversation_parts" { 2 } else { 1 }, "{name}");
+    }
+    // A condition on the time of the change is part of the search, by the second for conversations.
+    let stored = reader.tables["conversations"].keys(false);
+    let at = |key: &str| reader.cell("conversations", key, "updated_at").as_i64().unwrap();
+    let middle = stored.iter().map(|key| at(key)).max().unwrap();
+    let condition = [("updated_at", Op::Ge, FilterValue::Timestamp(middle))];
+    let shown = reader.scanned_keys("conversations", &condition).await;
+    assert_eq!(shown, stored.iter().filter(|key| at(key) >= middle).cloned().collect());
+}
+
+/// The list of companies ends at a number, which the scroll does not.
+#[tokio::test]
+async fn companies_beyond_the_list_are_read() {
+    let simulator = workspace().await;
+    simulator.post("/intercom/config", json!({"company_list_limit": 10, "page_size": 5})).await;
+    let mut reader = reader(&simulator);
+    reader.refresh_well(&["companies"]).await;
+    assert!(reader.agrees(&simulator, "companies", &[]).await > 20);
+}
+
+/// The app forgets a scroll after a minute without a call; it is begun anew, once.
+#[tokio::test]
+async fn a_scroll_that_dies_half_way_is_begun_anew() {
+    let simulator = workspace().await;
+    simulator.post("/intercom/config", json!({"page_size": 7})).await;
+    let mut reader = reader(&simulator);
+    let matching = json!({"match": {"contains": "scroll_param=", "skip": 1}, "where": "headers", "times": 1});
+    let gate = simulator.post("/intercom/gates", matching).await["id"].clone();
+    let died = async {
+        simulator.get(&format!("/gates/{gate}?wait_for=1")).await;
+        simulator.post("/clock", json!({"offset_seconds": 61})).await;
+        simulator.post(&format!("/gates/{gate}/release"), json!({"count": 1})).await;
+    };
+    let names = ["companies"];
+    tokio::join!(died, reader.refresh_well(&names));
+    assert!(reader.agrees(&simulator, "companies", &[]).await > 20);
+    assert!(reader.notes.iter().any(|note| note.contains("gave up the listing half way")), "{:?}", reader.notes);
 }

@@ -1,9 +1,12 @@
 //! Every collection of Mailchimp, against the simulator: first load, changes, deletions, what comes back, refusals, and calls.
 
+use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
+use super::scans::all_show_what_is_stored;
 use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
 use crate::extract::time::parse_iso;
+use crate::extract::{FilterValue, Op};
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
 
@@ -215,4 +218,50 @@ async fn a_key_leads_to_its_data_center() {
     account.options.remove("base_url");
     let account = crate::http::without_calls(&account);
     assert_eq!(account.options["dc"], "us6");
+}
+
+#[tokio::test]
+async fn permissions_are_checked_one_by_one() {
+    let simulator = account().await;
+    let refusal = |name: &str| {
+        let collection = LISTED.iter().chain(&["subscriber_activity"]).find(|known| **known == name).unwrap();
+        Refusal {
+            collection,
+            denied: collection,
+            words: "You are not permitted to access this resource",
+            missing: None,
+        }
+    };
+    let calls = |name: &str| if ["list_members", "subscriber_activity"].contains(&name) { 2 } else { 1 };
+    each_collection_is_checked(&simulator, &reader(&simulator), calls, refusal).await;
+    let mut wrong = Reader::new(&simulator, "mailchimp", &[], &[("api_key", "otherkey-us6")]);
+    bad_credentials_cost_one_call(&simulator, &mut wrong, "otherkey").await;
+}
+
+#[tokio::test]
+async fn live_queries_show_what_is_stored() {
+    let simulator = account().await;
+    let mut reader = reader(&simulator);
+    refresh_all(&mut reader).await;
+    all_show_what_is_stored(&reader, &[]).await;
+    for name in reader.collection_names() {
+        let calls = reader.calls_of_one_row(&simulator, &name).await;
+        let is_right = match name.as_str() {
+            "list_members" => calls == 2,
+            // The newest campaigns may have had nobody act on them.
+            "subscriber_activity" => calls >= 2,
+            _ => calls == 1,
+        };
+        assert!(is_right, "{name}: {calls} calls");
+    }
+    // Named, an audience is asked for its members alone.
+    let list = simulator.ids("mailchimp", "lists", false).await[0].clone();
+    simulator.forget_requests("mailchimp").await;
+    let named = [("list_id", Op::Eq, FilterValue::Text(list.clone()))];
+    let shown = reader.scanned_keys("list_members", &named).await;
+    let of_list = |key: &&String| key.starts_with(&list);
+    let stored: BTreeSet<String> = reader.tables["list_members"].rows.keys().filter(of_list).cloned().collect();
+    assert_eq!(shown, stored);
+    let paths: Vec<Value> = simulator.requests("mailchimp").await.iter().map(|r| r["path"].clone()).collect();
+    assert_eq!(paths, [json!(format!("/3.0/lists/{list}/members"))]);
 }

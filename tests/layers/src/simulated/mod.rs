@@ -3,6 +3,8 @@
 //! A test starts a simulator of its own on free ports, which ends with it. What a table should hold is asked of the
 //! simulator's ledger, which shares no code with the reader.
 
+mod checks;
+mod edges;
 mod facebook_ads;
 mod google_ads;
 mod google_ads_live;
@@ -13,8 +15,10 @@ mod mailchimp;
 mod marketo;
 mod program;
 mod rows;
+mod salesforce;
 mod salesforce_marketing_cloud;
 mod scans;
+mod stripe;
 mod zendesk;
 
 pub use program::Simulator;

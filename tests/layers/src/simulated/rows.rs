@@ -2,7 +2,7 @@
 //! lacks is gone.
 
 use super::Simulator;
-use crate::error::SyncError;
+use crate::error::{Reach, SyncError};
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
@@ -51,6 +51,8 @@ pub struct Reader {
     pub notes: Vec<String>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
+    /// A session of an app whose calls go with an access token.
+    pub session: Option<AccessToken>,
     /// What the app says of its fields, as the engine keeps it.
     described: BTreeMap<String, Arc<Described>>,
 }
@@ -129,6 +131,7 @@ impl Reader {
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
             described: BTreeMap::new(),
+            session: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl Reader {
             options: self.options.clone(),
             credentials: self.credentials.clone(),
             policy: policy(),
-            token: None,
+            token: self.session.clone(),
             proof: Default::default(),
             told: Default::default(),
         }
@@ -211,10 +214,15 @@ impl Reader {
     /// The same, taken up at a saved position.
     pub async fn refresh_from(&mut self, names: &[&str], position: Option<Value>) -> BTreeMap<String, SyncError> {
         let outputs = names.iter().map(|name| (self.output(name), position.clone())).collect();
-        let mut failed = BTreeMap::new();
+        let mut failed: BTreeMap<String, SyncError> = BTreeMap::new();
         self.notes.clear();
         for (_, request) in group(&self.source.clone(), outputs) {
             let names: Vec<String> = request.outputs.iter().map(|output| output.collection.name.clone()).collect();
+            // What concerns the server ends the run.
+            if let Some(stop) = failed.values().find(|error| error.reach() == Reach::Server).cloned() {
+                failed.extend(names.into_iter().map(|name| (name, stop.clone())));
+                continue;
+            }
             if let Err(errors) = self.read(request).await {
                 failed.extend(names.into_iter().filter_map(|name| Some((name.clone(), errors.get(&name)?.clone()))));
             }
@@ -245,7 +253,7 @@ impl Reader {
         while let Some(event) = channel.take() {
             match event {
                 Event::Page(page) => {
-                    self.store(&outputs, &page);
+                    self.store(&outputs, &page, matches!(mode, Mode::Keys));
                     self.position = page.position.or(self.position.take());
                 }
                 other => panic!("{other:?}"),
@@ -289,7 +297,7 @@ impl Reader {
         assert!(ended.is_err(), "{ended:?}");
         let mut position = None;
         while let Some(page) = channel.take_page() {
-            self.store(&outputs, &page);
+            self.store(&outputs, &page, false);
             position = page.position.or(position);
         }
         position
@@ -301,7 +309,8 @@ impl Reader {
         self.read(ReadRequest { outputs, mode: Mode::Full { resume: Some(position) } }).await.unwrap();
     }
 
-    fn store(&mut self, outputs: &[Output], page: &Page) {
+    /// Stores a page's rows, or notes only that their keys are there.
+    fn store(&mut self, outputs: &[Output], page: &Page, keys_only: bool) {
         for (index, batch) in &page.batches {
             let output = &outputs[*index];
             let table = self.tables.entry(output.collection.name.clone()).or_default();
@@ -311,19 +320,21 @@ impl Reader {
                 let cells = cells(batch, number);
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 let key = output.key.iter().map(|part| text(&cells[*part])).collect::<Vec<_>>().join(":");
-                table.seen.insert(key.clone());
+                if meta.deleted != Some(true) {
+                    table.seen.insert(key.clone());
+                }
                 if meta.key_only && meta.deleted.is_none() {
                     continue;
                 }
                 let is_older = |known: &Row| meta.version < known.version;
-                if !table.rows.get(&key).is_some_and(is_older) {
+                if !keys_only && !table.rows.get(&key).is_some_and(is_older) {
                     let row = Row { cells, version: meta.version, is_deleted: meta.deleted.unwrap_or(false) };
                     table.rows.insert(key, row);
                 }
             }
             let parent = output.collection.parent.as_ref().and_then(|parent| parent.key_column.as_deref());
             let column = output.columns.iter().position(|column| Some(column.name.as_str()) == parent);
-            for complete in batch.complete_parents.iter() {
+            for complete in batch.complete_parents.iter().filter(|_| !keys_only) {
                 let column = column.unwrap();
                 let keys: BTreeSet<String> = complete.child_keys.iter().map(|key| key.replace(',', ":")).collect();
                 for (key, row) in &mut table.rows {
@@ -352,7 +363,8 @@ impl Reader {
         let table = self.tables.get(collection).unwrap_or(&empty);
         let (mut there, mut compared) = (BTreeSet::new(), 0);
         for entry in simulator.ledger(self.app(), collection).await {
-            let id = entry["id"].as_str().map_or_else(|| entry["id"].to_string(), str::to_string);
+            // The parts of a key.
+            let id = entry["id"].as_str().map_or_else(|| entry["id"].to_string(), str::to_string).replace('/', ":");
             if entry["deleted"] == true {
                 assert!(table.rows.get(&id).is_none_or(|row| row.is_deleted), "{collection} {id} is deleted");
                 continue;

@@ -1,5 +1,6 @@
 //! Every collection of Zendesk, against the simulator: first load, changes, deletions, what comes back, refusals, and calls.
 
+use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
 use super::scans::all_show_what_is_stored;
 use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
 use crate::error::SyncError;
@@ -293,5 +294,61 @@ async fn live_queries_show_what_is_stored() {
     all_show_what_is_stored(&reader, &[]).await;
     for name in reader.collection_names() {
         assert_eq!(reader.calls_of_one_row(&simulator, &name).await, 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_collection_is_checked_by_one_call() {
+    let simulator = desk().await;
+    let refusal = |name: &str| {
+        let denied = match name {
+            // Metrics come with the tickets.
+            "ticket_metrics" => "tickets",
+            "attachments" => "attachments",
+            name => name,
+        };
+        Refusal {
+            collection: leaked(name),
+            denied: leaked(denied),
+            words: "You do not have access to this page",
+            missing: None,
+        }
+    };
+    each_collection_is_checked(&simulator, &reader(&simulator), |_| 1, refusal).await;
+    // An agent is told which exports want an admin, and a plan what it lacks.
+    simulator.post("/zendesk/config", json!({"role": "agent", "plan": "team"})).await;
+    let reader = reader(&simulator);
+    for (name, is_fine) in [("users", false), ("ticket_comments", false), ("groups", true)] {
+        assert_eq!(reader.check(&simulator, name).await.0.is_ok(), is_fine, "{name}");
+    }
+    let forms = reader.check(&simulator, "ticket_forms").await.0;
+    assert!(matches!(forms, Err(SyncError::Unsupported { .. })), "{forms:?}");
+    let mut wrong = Reader::new(&simulator, "zendesk", &[("subdomain", "sim")], &[("access_token", "other-token")]);
+    bad_credentials_cost_one_call(&simulator, &mut wrong, "other-token").await;
+}
+
+fn leaked(text: &str) -> &'static str {
+    Box::leak(text.to_string().into_boxed_str())
+}
+
+/// Three tables share the export of ticket events, and two of them ask for the text of comments in it.
+#[tokio::test]
+async fn what_one_of_a_group_may_not_have_stops_only_that() {
+    let simulator = desk().await;
+    let group = ["attachments", "ticket_comments", "ticket_events"];
+    let mut reader = reader(&simulator);
+    for _ in 0..2 {
+        simulator.post("/zendesk/config", json!({"denied": ["ticket_comments"]})).await;
+        simulator.forget_requests("zendesk").await;
+        let failed = reader.refresh(&group).await;
+        assert_eq!(failed.keys().collect::<Vec<_>>(), ["attachments", "ticket_comments"], "{failed:?}");
+        assert!(failed.values().all(|error| matches!(error, SyncError::AccessDenied { .. })), "{failed:?}");
+        assert!(reader.agrees(&simulator, "ticket_events", &BUT).await > 0);
+        assert_eq!(simulator.requests("zendesk").await.len(), 4, "together, then each by itself");
+        // Later runs have a checkpoint of one of the three only.
+        simulator.post("/zendesk/config", json!({"denied": []})).await;
+        reader.refresh_well(&group).await;
+        assert!(reader.agrees(&simulator, "ticket_comments", &[]).await > 0);
+        assert!(reader.agrees(&simulator, "attachments", &[]).await > 0);
     }
 }
