@@ -202,7 +202,10 @@ fn way_in(
         Auth::Query { value, .. } => found.template(&format!("{at}/value"), value, &both),
         Auth::Oauth2 { token_url, grants, base_url, request, header, value, .. } => {
             found.template(&format!("{at}/token_url"), token_url, settings);
-            address::check(&format!("{at}/token_url"), token_url, false, found);
+            // Else a path below the base address.
+            if !token_url.starts_with('/') {
+                address::check(&format!("{at}/token_url"), token_url, false, found);
+            }
             if let Some(header) = header {
                 address::header(&format!("{at}/header"), header, found);
             }

@@ -314,6 +314,7 @@ fn where_from(source: &Source, collection: &Collection, at: &str, settings: &Has
             address.insert("instance_url");
         }
         found.template(&format!("{at}/base_url"), text, &address);
+        super::address::check(&format!("{at}/base_url"), text, true, found);
     }
     if let Some(webhook) = &collection.webhook {
         found.pointer(&format!("{at}/webhook/event_type"), &webhook.event_type);

@@ -366,6 +366,7 @@ fn a_mistake_is_told_with_its_place() {
         ("/headers", json!({ "X-A~B": "{nothing}" }), "/headers/X-A~0B", "{nothing}"),
         ("/headers", json!({ "X-A/B": "b" }), "/headers/X-A~1B", "no name of a header"),
         ("/base_url", json!("https://me@desk.example"), "/base_url", "user name"),
+        ("/collections/0/base_url", json!("https://me@soap.example"), "/collections/0/base_url", "user name"),
         ("/auth/secret", json!("other"), "/auth/secret", "no credential \"other\""),
         ("/auth/credentials/0/name", json!("Key"), "/auth/credentials/0/name", "is no name"),
         ("/auth/style", json!("magic"), "/auth/style", "unknown variant `magic`"),
