@@ -154,9 +154,10 @@ async fn all_agree_but_orphans(reader: &Reader, simulator: &Simulator, gone: &[(
         }
     }
     let (_, parent) = gone.iter().find(|(collection, _)| *collection == "segmentation").unwrap();
-    let place = 2;
-    let rows = &reader.tables["segments"].rows;
-    assert!(rows.values().all(|row| row.is_deleted == (row.cells[place].to_string() == *parent) || row.is_deleted));
+    let parent: i64 = parent.parse().unwrap();
+    let place = reader.output("segments").columns.iter().position(|column| column.name == "segmentation_id").unwrap();
+    let orphans: Vec<_> = reader.tables["segments"].rows.values().filter(|row| row.cells[place] == parent).collect();
+    assert!(!orphans.is_empty() && orphans.iter().all(|row| row.is_deleted), "{orphans:?}");
 }
 
 #[tokio::test]
@@ -471,7 +472,7 @@ async fn a_live_query_asks_for_what_it_needs() {
     assert_eq!(found.len(), activities.iter().filter(of_type).count());
     let of_lead = [("lead_id", Op::Eq, FilterValue::Int(lead.parse().unwrap()))];
     let found = reader.scanned_keys("lead_activities", &of_lead).await;
-    let wanted = activities.iter().filter(|row| row["record"]["leadId"].to_string() == lead).count();
+    let wanted = activities.iter().filter(|row| row["record"]["leadId"] == lead.parse::<i64>().unwrap()).count();
     assert_eq!(found.len(), wanted);
     let since = crate::extract::time::parse_iso(&days_ago(1)).unwrap();
     let late = [("activity_date", Op::Ge, FilterValue::Timestamp(since))];
