@@ -223,6 +223,25 @@ async fn a_first_page_may_need_a_token_made_of_a_date() {
 }
 
 #[tokio::test]
+async fn empty_pages_lead_on_where_the_app_looks_through_a_log() {
+    let server = Server::start(|seen| {
+        let page: usize = seen.param("next").map_or(0, |token| token.parse().unwrap());
+        let data = if page == 6 { json!([thing("a", NOW)]) } else { json!([]) };
+        dated(json!({"data": data, "token": (page + 1).to_string(), "more": page < 6}))
+    })
+    .await;
+    for sparse in [true, false] {
+        let pages = json!({"style": "token", "pointer": "/token", "more": "/more", "param": "next", "sparse": sparse});
+        let source = source(json!({"collections": [things(json!({"pages": pages}))]}));
+        let done = full(&source, &server, "things").await;
+        match sparse {
+            true => assert_eq!(done.keys(), ["a"]),
+            false => assert!(matches!(done.end, Err(SyncError::PagerLoop { .. })), "{:?}", done.end),
+        }
+    }
+}
+
+#[tokio::test]
 async fn windows_are_no_wider_than_the_app_allows() {
     let source = source(json!({"collections": [things(json!({
         "cursor": {"field": "updated", "format": "unix", "param": "from", "upper_param": "to", "datetime_format": "%ms",
