@@ -19,6 +19,8 @@ pub struct Onward {
     pub stuck: bool,
     /// Records, or pages, of the whole listing.
     pub total: Option<u64>,
+    /// Records of the whole listing, where its pages are numbered.
+    pub records: Option<u64>,
     /// Where an export in the order of time has come to, Unix seconds.
     pub time: Option<i64>,
 }
@@ -96,6 +98,7 @@ pub fn onward(
         }
         Pages::PageNumber { size, more, total, total_pages, until, .. } => {
             let records = total.as_ref().and_then(|pointer| number(said, pointer));
+            onward.records = records;
             let pages = records.zip(*size).map(|(records, size)| records.div_ceil(u64::from(size.max(1))));
             onward.total = total_pages.as_ref().and_then(|pointer| number(said, pointer)).or(pages);
             onward.next = counted(said, count, *size, more, *until, onward.total.is_some());

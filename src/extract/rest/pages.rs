@@ -266,6 +266,8 @@ pub struct Pager {
     spare: Vec<Request>,
     /// Records passed over, or the number of the page, of a counted listing.
     counted: u64,
+    /// The most records of a page so far.
+    largest: u64,
     /// Where an export in the order of time stood a page ago.
     time: Option<i64>,
     guard: Guard,
@@ -291,6 +293,7 @@ impl Pager {
             first: first.clone(),
             spare: Vec::new(),
             counted: 0,
+            largest: 0,
             time: None,
         };
         pager.starting_at(first)
@@ -350,7 +353,11 @@ impl Pager {
             }
             Pages::PageNumber { start, .. } => {
                 self.counted += 1;
-                let is_over = page.onward.total.is_some_and(|total| self.counted >= start.saturating_add(total));
+                // Some apps give fewer records on a page than they are asked for.
+                self.largest = self.largest.max(page.count as u64);
+                let by_records = page.onward.records.map(|records| records.div_ceil(self.largest.max(1)));
+                let is_over =
+                    by_records.or(page.onward.total).is_some_and(|total| self.counted >= start.saturating_add(total));
                 (!is_over).then(|| self.counted.to_string())
             }
             // A walk has one token from its beginning to its end.

@@ -15,7 +15,7 @@ use super::soap::{self, BATCH};
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
 use crate::extract::record::{instant, About, RecordParser};
-use crate::extract::rest::full::{checkpoint, checkpoint_of, overlap_us, Progress};
+use crate::extract::rest::full::{checkpoint, overlap_us, Progress};
 use crate::extract::rest::raw;
 use crate::extract::rest::request::now_us;
 use crate::extract::rest::windows::start_of;
@@ -146,7 +146,7 @@ impl<'a> Reading<'a> {
             None => None,
         };
         self.whole(&bounds.unwrap_or_default()).await?;
-        let checkpoint = checkpoint_of(self.output, &self.progress);
+        let checkpoint = (!is_absent).then(|| checkpoint(self.reached()));
         Ok(self.end(checkpoint))
     }
 
@@ -164,9 +164,14 @@ impl<'a> Reading<'a> {
         for (lower, upper) in windows(old.saturating_sub(overlap_us(cursor)), now_us()) {
             self.whole(&filter::since(cursor, lower, upper)).await?;
         }
-        // Stamps of the app move the cursor, not its clock: what comes late has a stamp near the last one seen.
-        let at = self.progress.newest.and(self.progress.cursor()).map_or(old, |at| at.max(old));
+        let at = self.reached().map_or(old, |at| at.max(old));
         Ok(self.end(Some(checkpoint(Some(at)))))
+    }
+
+    /// Up to where everything was seen: the app's clock at the first reply. A quiet run moves the cursor, too, or the
+    /// windows since the last change would grow; the overlap is for what is published late.
+    fn reached(&self) -> Option<i64> {
+        self.progress.upper.or(self.progress.newest)
     }
 
     fn end(self, checkpoint: Option<serde_json::Value>) -> ReadEnd {
