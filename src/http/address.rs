@@ -6,7 +6,7 @@ use super::guard::{check_url, same_origin};
 use super::scrub::Scrubber;
 use super::{AccessToken, Account, Request};
 use crate::error::SyncError;
-use crate::manifest::{template, Auth};
+use crate::manifest::{template, Auth, Call};
 use base64::Engine;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, AUTHORIZATION};
 use reqwest::Url;
@@ -50,6 +50,29 @@ pub fn fill_secret(account: &Account, text: &str) -> Result<Option<String>, Sync
 fn missing(account: &Account, option: String) -> SyncError {
     let is_credential = account.source.auth.credentials().iter().any(|c| c.name == option);
     SyncError::Missing { place: if is_credential { "user mapping" } else { "server" }, option }
+}
+
+/// A call of the source itself, whose templates may hold credentials.
+pub fn own_call(account: &Account, call: &Call) -> Result<Request, SyncError> {
+    let filled = |text: &str| fill_secret(account, text);
+    let mut request = Request { target: call.path.clone(), method: call.method.word(), ..Request::default() };
+    for (name, param) in &call.params {
+        for text in param.templates() {
+            request.query.extend(filled(text)?.map(|value| (name.clone(), value)));
+        }
+    }
+    for (name, text) in &call.headers {
+        request.headers.extend(filled(text)?.map(|value| (name.clone(), value)));
+    }
+    for (name, text) in &call.form {
+        request.form.extend(filled(text)?.map(|value| (name.clone(), value)));
+    }
+    if let Some(body) = &call.json {
+        let value = |name: &str| credential(account, name).or_else(|| setting(account, name));
+        let list = |_: &str| None;
+        request.json_body = template::fill_json(body, &value, &list).map_err(|unset| missing(account, unset.0))?;
+    }
+    Ok(request)
 }
 
 /// The address that paths are relative to: the server option `base_url`, else the source's template, in which
@@ -133,7 +156,7 @@ pub fn call_url(
         (false, slash) => format!("{base}{}{target}", if slash { "" } else { "/" }),
     };
     let mut url = Url::parse(&text).map_err(|_| SyncError::internal("a path makes no address"))?;
-    if !same_origin(&base_url, &url) {
+    if !same_origin(&base_url, &url) && !is_elsewhere(base, request, &url) {
         let detail = format!(
             "a link leads to \"{}\" instead; it was not followed, and no credential was sent there",
             Scrubber::new(account, None).clean_to(&host_of(&url), 100)
@@ -144,6 +167,9 @@ pub fn call_url(
         .map_err(|refused| SyncError::Connect { host: host_of(&base_url), detail: refused.0 })?;
     if !request.query.is_empty() {
         url.query_pairs_mut().extend_pairs(&request.query);
+    }
+    if is_elsewhere(base, request, &url) {
+        return Ok(url);
     }
     // What every call carries, unless a next link has it already.
     let proof = match account.auth() {
@@ -158,6 +184,26 @@ pub fn call_url(
     }
     url.set_fragment(None);
     Ok(url)
+}
+
+/// Whether a call leads to one of the other hosts that it may lead to. One with a port is another host.
+pub fn is_elsewhere(base: &str, request: &Request, url: &Url) -> bool {
+    let host = host_of(url);
+    let is_it = |pattern: &String| match pattern.strip_prefix('*') {
+        Some(end) => end.starts_with('.') && host.len() > end.len() && host.ends_with(end),
+        None => host == *pattern,
+    };
+    request.hosts.iter().any(is_it) && !Url::parse(base).is_ok_and(|base| same_origin(&base, url))
+}
+
+/// Headers of a call that leads elsewhere: nothing of the source, and no proof of who we are.
+pub fn bare_headers(request: &Request) -> Result<HeaderMap, SyncError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(reqwest::header::ACCEPT, HeaderValue::from_static("*/*"));
+    for (name, text) in &request.headers {
+        headers.insert(header_name(name)?, header_value(name, text)?);
+    }
+    Ok(headers)
 }
 
 /// The path of a call below the base address, as a source file writes paths.

@@ -9,7 +9,7 @@ use super::retry::{parse_retry_after, roll, wait_before, RetryPolicy};
 use super::scrub::Scrubber;
 use super::transport::{self, Broken, Raw};
 use super::verdict::{self, Failure};
-use super::{address, AccessToken, Account, Reply, Request, Stats, TokenSource};
+use super::{address, unpack, AccessToken, Account, Reply, Request, Stats, TokenSource};
 use crate::error::{with_missing, SyncError};
 use crate::manifest::{Auth, Meaning, Wait};
 use reqwest::header::{HeaderMap, CONTENT_TYPE, DATE, RETRY_AFTER};
@@ -223,6 +223,11 @@ impl ApiClient {
         !text.is_empty() && secrets.any(|secret| secret.expose() == text)
     }
 
+    /// What the app says, as it may be shown: one line without any credential.
+    pub fn hide_secrets(&self, text: &str) -> String {
+        self.scrubber().clean(text)
+    }
+
     fn token(&self) -> Option<AccessToken> {
         // A whole value is put in under the lock, so a panic elsewhere leaves it usable.
         self.inner.token.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
@@ -250,6 +255,7 @@ impl ApiClient {
         let raw = transport::send(&inner.http, &account.policy, &inner.stats, &scrubber, built).await;
         drop(turn);
 
+        let raw = raw.and_then(|raw| unpack::unpacked(raw, account.policy.max_body_bytes));
         let raw = raw.map_err(|broken| match broken {
             Broken::Final(error) => Miss::Final(error),
             Broken::Lost(error) if request.once => Miss::Final(error),
@@ -346,8 +352,12 @@ impl ApiClient {
                 .map_err(|_| SyncError::internal(format!("\"{other}\" is not a method")))?,
         };
         let path = address::path_below(&base, &url);
+        let headers = match address::is_elsewhere(&base, request, &url) {
+            true => address::bare_headers(request)?,
+            false => address::call_headers(account, token, request)?,
+        };
         let mut built = reqwest::Request::new(method, url);
-        *built.headers_mut() = address::call_headers(account, token, request)?;
+        *built.headers_mut() = headers;
         if let Some(body) = &request.json_body {
             let json = reqwest::header::HeaderValue::from_static("application/json");
             built.headers_mut().insert(CONTENT_TYPE, json);

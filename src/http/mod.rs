@@ -23,10 +23,11 @@ mod scrub;
 pub mod testing;
 mod told;
 mod transport;
+mod unpack;
 mod verdict;
 pub mod xml;
 
-pub use address::{fill, setting, shown_request};
+pub use address::{fill, own_call, setting, shown_request};
 pub use client::ApiClient;
 pub use derive::without_calls;
 pub use pool::ClientPool;
@@ -195,6 +196,9 @@ pub struct Request {
     pub size_place: Option<String>,
     /// Statuses that are an answer here, not a failure (304, 404).
     pub accept: Vec<u16>,
+    /// Hosts other than the app's that the target may lie on (`*.example.com`): no credential, header or parameter of
+    /// the source goes there.
+    pub hosts: Vec<String>,
 }
 
 /// A complete reply with a success status, or one of `Request::accept`.

@@ -98,6 +98,10 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
     }
     if let Some(path) = &source.check_path {
         found.template("/check_path", path, &settings);
+        found.when(source.check.is_some(), "/check", "give either check or check_path");
+    }
+    if let Some(call) = &source.check {
+        request::call(call, "/check", &both, &mut found);
     }
     if let Some(feed) = &source.feed {
         self::feed(feed, &settings, &mut found);
@@ -333,7 +337,9 @@ fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {
 
 fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     found.template("/feed/path", &feed.path, settings);
-    request::params(&feed.params, "/feed/params", settings, found);
+    let mut names = settings.clone();
+    names.insert("cursor");
+    request::params(&feed.params, "/feed/params", &names, found);
     for (place, pointer) in
         [("/feed/records", &feed.records), ("/feed/event_type", &feed.event_type), ("/feed/object", &feed.object)]
     {

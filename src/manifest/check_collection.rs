@@ -5,7 +5,7 @@
 use super::super::naming::ENGINE_COLUMNS;
 use super::super::{
     field_path, Collection, Column, Cursor, Deletes, Discover, FieldIs, Format, Job, Kind, Pages, Protocol, Select,
-    Shape, Source,
+    Shape, Source, When,
 };
 use super::request::{self, Asked};
 use super::{children, escaped, names_the_address, Mistakes};
@@ -64,7 +64,7 @@ pub(super) fn check(
     }
     changes(collection, at, &names, found);
     if let Some(job) = &collection.job {
-        self::job(job, &format!("{at}/job"), &names, found);
+        self::job(collection, job, &format!("{at}/job"), &names, settings, found);
     }
     if let Some(discover) = &collection.discover {
         self::discover(discover, &format!("{at}/discover"), settings, found);
@@ -147,11 +147,27 @@ fn select(
     found.when(silent, &place, "nothing in the request names {fields}");
 }
 
-fn job(job: &Job, at: &str, names: &HashSet<&str>, found: &mut Mistakes) {
+fn job(
+    collection: &Collection,
+    job: &Job,
+    at: &str,
+    names: &HashSet<&str>,
+    settings: &HashSet<&str>,
+    found: &mut Mistakes,
+) {
     request::call(&job.create, &format!("{at}/create"), names, found);
+    let asked = request::asked_of_call(&job.create);
+    let bounded = asked.names("cursor") || asked.names("upper");
+    found.when(bounded && collection.cursor.is_none(), &format!("{at}/create"), "bounds of what? a cursor is needed");
+    let unlisted = collection.path.is_none();
+    found.when(job.fall_back && unlisted, &format!("{at}/fall_back"), "falls back to a listing, and there is none");
+    let later = job.when == When::Full && unlisted;
+    found.when(later, &format!("{at}/when"), "other readings need a listing, and there is none");
+    let below = collection.parent.is_some();
+    found.when(below, at, "gathers records of its own: parent has no use");
     found.pointer(&format!("{at}/id"), &job.id);
     found.pointer(&format!("{at}/state"), &job.state);
-    let mut names = names.clone();
+    let mut names = settings.clone();
     names.insert("job_id");
     request::call(&job.status, &format!("{at}/status"), &names, found);
     for (name, call) in [("start", &job.start), ("delete", &job.delete), ("download/call", &job.download.call)] {

@@ -3,13 +3,11 @@
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
-use super::super::{Collection, Cursor, Granularity, Param, Params, Source};
+use super::super::{Collection, Cursor, Param, Params, Source};
 use super::Mistakes;
 
 pub(super) fn check(source: &Source, found: &mut Mistakes) {
     if let Some(feed) = &source.feed {
-        let other = feed.params.values().any(|param| matches!(param, Param::Json(_)));
-        found.not_yet(other, "/feed/params", "JSON parameters of a feed");
         feed_cursor(&feed.cursor, "/feed/cursor", found);
     }
     let tables = source.collections.iter().enumerate().map(|(i, c)| (format!("/collections/{i}"), c));
@@ -25,8 +23,7 @@ fn feed_cursor(cursor: &Cursor, at: &str, found: &mut Mistakes) {
         || cursor.step_seconds.is_some()
         || cursor.client_side
         || cursor.per_parent
-        || cursor.behind_seconds > 0
-        || cursor.granularity != Granularity::Format;
+        || cursor.behind_seconds > 0;
     found.not_yet(other, at, "a cursor of this kind for a feed");
 }
 
@@ -38,8 +35,6 @@ fn plain(params: &Params, at: &str, found: &mut Mistakes) {
 
 fn collection(collection: &Collection, at: &str, found: &mut Mistakes) {
     let place = |part: &str| format!("{at}/{part}");
-    found.not_yet(collection.job.is_some(), &place("job"), "jobs");
-    found.not_yet(collection.webhook.is_some(), &place("webhook"), "webhooks");
     if let Some(parent) = &collection.parent {
         if let Some(list) = &parent.list {
             plain(&list.params, &place("parent/list/params"), found);

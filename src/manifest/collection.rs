@@ -27,7 +27,8 @@ pub struct Collection {
     pub docs: Option<String>,
     #[serde(default)]
     pub notes: Option<String>,
-    /// Why the app cannot serve it; then nothing else is asked of the app.
+    /// Why the app cannot serve it; then nothing else is asked of the app. Whoever loads a file says it of what a webhook
+    /// fills.
     #[serde(default)]
     pub unsupported: Option<String>,
     /// Template of the address of its calls, where the app has another one for it than the source's.

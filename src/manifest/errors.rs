@@ -49,6 +49,22 @@ pub struct ScopeWords {
     pub prefix: String,
 }
 
+impl ErrorRule {
+    /// A rule for all replies of these statuses.
+    pub fn of_status(status: &[u16], means: Meaning) -> Self {
+        ErrorRule {
+            status: status.to_vec(),
+            code: None,
+            codes: Vec::new(),
+            contains: None,
+            header: None,
+            json: None,
+            means,
+            wait: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderIs {

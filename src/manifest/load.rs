@@ -47,6 +47,10 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// Why nothing is asked for what a webhook fills.
+const PUSHED: &str =
+    "It is filled by webhooks: the app sends its events and keeps none to ask for. Taking them in comes with a later version.";
+
 /// The built-in source of that name.
 pub fn source(name: &str) -> Option<Arc<Source>> {
     SOURCES.get(name).cloned()
@@ -65,11 +69,14 @@ pub fn parse(json: &str) -> Result<Source, Problem> {
 /// Reads a source file, and gives all that is wrong with it. A mistake of form ends the reading, so it comes alone.
 pub fn read(json: &str) -> Result<Source, Vec<Problem>> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let source: Source = serde_path_to_error::deserialize(&mut deserializer)
+    let mut source: Source = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| vec![Problem::new(&pointer_of(error.path()), error.inner().to_string())])?;
     deserializer.end().map_err(|error| vec![Problem::new("", error.to_string())])?;
     let problems = check::mistakes(&source);
     if problems.is_empty() {
+        for collection in source.collections.iter_mut().filter(|c| c.webhook.is_some() && c.unsupported.is_none()) {
+            collection.unsupported = Some(PUSHED.to_string());
+        }
         Ok(source)
     } else {
         Err(problems)

@@ -97,6 +97,9 @@ pub struct Source {
     /// The cheapest call that needs valid credentials, for `cloudsync_check`; a template.
     #[serde(default)]
     pub check_path: Option<String>,
+    /// The same, where it is more than a path; its templates are over credentials, too.
+    #[serde(default)]
+    pub check: Option<Call>,
     /// One stream of changes that serves every collection.
     #[serde(default)]
     pub feed: Option<Feed>,

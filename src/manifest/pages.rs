@@ -126,6 +126,8 @@ pub enum Until {
     ShortPage,
     /// At a page without records.
     EmptyPage,
+    /// At the 404 behind the last page, for pages may be empty before it.
+    NotFound,
 }
 
 /// The call that gives the first page's token; `{cursor}` is where the reading begins.
@@ -145,6 +147,11 @@ fn one() -> u64 {
 }
 
 impl Pages {
+    /// Whether only a 404 ends the listing.
+    pub fn ends_with_404(&self) -> bool {
+        matches!(self, Pages::Offset { until: Until::NotFound, .. } | Pages::PageNumber { until: Until::NotFound, .. })
+    }
+
     /// The place of the size, and the size.
     pub fn size(&self) -> (Option<&str>, Option<u32>) {
         match self {

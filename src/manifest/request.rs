@@ -83,6 +83,19 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// As a request has it: nothing for the usual one.
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::Get => "",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+}
+
 /// One call whose answer is not a list: a step of a job, or a value that has to be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use super::walk::{can_ask_since, Part, Walk};
 use super::{json, pages};
 use crate::error::SyncError;
 use crate::extract::Output;
-use crate::http::{ApiClient, Reply, Request};
+use crate::http::{own_call, ApiClient, Reply, Request};
 use crate::manifest::Collection;
 use std::sync::Arc;
 
@@ -20,10 +20,11 @@ const LAST_DAY_US: i64 = 86_400 * SECOND_US;
 /// Tries the credentials (`None`), or a collection.
 pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(), SyncError> {
     let source = Arc::clone(&api.account().source);
-    let collection = match (collection, &source.check_path) {
-        (Some(collection), _) => collection,
-        (None, Some(path)) => return call(api, Request { target: path.clone(), ..Request::default() }).await,
-        (None, None) => {
+    let collection = match (collection, &source.check, &source.check_path) {
+        (Some(collection), ..) => collection,
+        (None, Some(asked), _) => return call(api, own_call(api.account(), asked)?).await,
+        (None, None, Some(path)) => return call(api, Request { target: path.clone(), ..Request::default() }).await,
+        (None, None, None) => {
             let served = source.collections.iter().find(|c| c.unsupported.is_none() && c.path.is_some());
             served.ok_or_else(|| SyncError::internal("the source has nothing to check with"))?
         }
@@ -32,6 +33,10 @@ pub async fn check(api: &ApiClient, collection: Option<&Collection>) -> Result<(
     if let Some(asked) = &collection.check {
         let asked = Collection { errors: collection.errors.clone(), ..Collection::asking(asked) };
         return call(api, request_with(api.account(), &asked, &[], &Default::default(), None)?).await;
+    }
+    // To make a job only to see whether it may be made would be too much to ask.
+    if let (None, Some(_), Some(path)) = (&collection.path, &collection.job, &source.check_path) {
+        return call(api, Request { target: path.clone(), ..Request::default() }).await;
     }
     // No field is asked for by name: those that the key needs are enough.
     let output = Output {

@@ -8,9 +8,10 @@
 
 use super::bound::bound;
 use super::lookback;
-use super::pages::{fetch, sized, with_param, ListPage, Pager, Shape};
+use super::names::Names;
+use super::pages::{fetch, with_param, ListPage, Pager, Shape};
 use super::raw::{at, text_at};
-use super::request::{by_key, column_text, is_gone, key_text, stamp_of, SECOND_US};
+use super::request::{by_key, column_text, is_gone, key_text, request_with, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
@@ -175,16 +176,20 @@ impl<'r> Poll<'r> {
     }
 
     fn request(&self, from: i64) -> Result<Request, SyncError> {
-        let mut request = Request { target: self.feed.path.clone(), ..Request::default() };
-        for (name, param) in &self.feed.params {
-            for text in param.templates() {
-                request.query.extend(crate::http::fill(self.api.account(), text)?.map(|value| (name.clone(), value)));
-            }
-        }
-        if let Some(param) = &self.feed.cursor.param {
-            request = with_param(&request, param, &bound(&self.feed.cursor, from, false));
-        }
-        Ok(sized(request, &self.feed.pages, None))
+        let cursor = &self.feed.cursor;
+        let listing = Collection {
+            path: Some(self.feed.path.clone()),
+            params: self.feed.params.clone(),
+            pages: Some(self.feed.pages.clone()),
+            ..Collection::default()
+        };
+        let mut names = Names::default();
+        names.set_bound("cursor", cursor, from, false);
+        let request = request_with(self.api.account(), &listing, &[], &names, None)?;
+        Ok(match &cursor.param {
+            Some(param) => with_param(&request, param, &bound(cursor, from, false)),
+            None => request,
+        })
     }
 
     fn newest_of(&self, page: &ListPage) -> Option<i64> {

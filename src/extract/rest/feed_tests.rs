@@ -90,6 +90,28 @@ async fn each_table_gets_what_is_new_to_it() {
 }
 
 #[tokio::test]
+async fn a_feed_takes_json_parameters_and_whole_days() {
+    let events = vec![
+        event("e1", NOW - 4000, "thing.updated", thing("t1", 5, 1)),
+        event("e2", NOW - 100, "thing.updated", thing("t2", 5, 2)),
+    ];
+    let app = app(events);
+    let server = serve(&app).await;
+    let mut source = source();
+    let feed = source.feed.as_mut().unwrap();
+    let only = json!({"json": {"since": "{cursor|unix|number}", "kinds": ["a"]}});
+    feed.params.insert("only".into(), serde_json::from_value(only).unwrap());
+    feed.cursor.granularity = crate::manifest::Granularity::Day;
+    let (pages, end) = run(&api(source, &server, |_| ()), followers(&["things"], NOW - 200)).await;
+    end.unwrap();
+    assert_eq!(table(&pages, 0).keys(), ["t2"], "what is asked for too early is passed over");
+    let day = NOW.div_euclid(86_400) * 86_400;
+    let seen = &server.seen()[0];
+    assert_eq!(seen.param("only"), Some(format!(r#"{{"since":{day},"kinds":["a"]}}"#).as_str()));
+    assert_eq!(seen.param("created[gte]"), Some(day.to_string().as_str()));
+}
+
+#[tokio::test]
 async fn a_checkpoint_older_than_the_feed_is_expired() {
     let app = app(vec![event("e1", NOW - 100, "thing.updated", thing("t1", 5, 1))]);
     let server = serve(&app).await;

@@ -11,7 +11,7 @@ use super::request::{bases, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
 use super::walk::{Part, Walk};
 use super::windows::start_of;
-use super::{below, slices};
+use super::{below, job, slices};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
@@ -228,7 +228,16 @@ pub async fn read(
     let mut resume = resume;
     while let Some(base) = bases.get(progress.base) {
         let place = resume.take();
-        if is_sliced(base) {
+        let is_read = match job::of(base, true) {
+            Some(job) => {
+                let part = Part::default();
+                job::read(api, &mut tables, base, job, outputs, part, place, keep_position, &mut progress, sink).await?
+            }
+            None => false,
+        };
+        if is_read {
+            // Nothing is left to list.
+        } else if is_sliced(base) {
             slices::read(api, &mut tables, base, outputs, place, keep_position, &mut progress, sink).await?;
         } else {
             read_plain(api, &mut tables, base, outputs, place, keep_position, &mut progress, sink).await?;

@@ -6,7 +6,7 @@ use super::full::{self, checkpoint, overlap_us, walk_through, with_opaque, Progr
 use super::request::{bases, now_us, SECOND_US};
 use super::tables::Tables;
 use super::walk::{can_read_since, Part, Walk};
-use super::{below, feed};
+use super::{below, feed, job};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::parse_iso;
@@ -46,7 +46,11 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
     let bases: Vec<Collection> = bases(&source, &first.collection)?.into_iter().map(changes_of).collect();
     let oldest = outputs.iter().map(|o| o.checkpoint.as_ref().and_then(cursor_of).and_then(parse_iso)).min().flatten();
     let absence = outputs.iter().any(|output| matches!(output.collection.deletes, Deletes::Absent));
-    let Some(oldest) = oldest.filter(|_| bases.iter().all(can_read_since) && !absence) else {
+    let can_read = |base: &Collection| match job::of(base, false) {
+        Some(job) => can_read_since(&job::asked(base, job)),
+        None => can_read_since(base),
+    };
+    let Some(oldest) = oldest.filter(|_| bases.iter().all(can_read) && !absence) else {
         return full::read(api, outputs, None, false, sink).await;
     };
     let mut tables = Tables::new(api.account(), outputs, true);
@@ -59,6 +63,12 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
         let opaque = |output: &Output| Some(output.checkpoint.as_ref()?.get("opaque")?.as_str()?.to_string());
         let opaque = opaque(first).filter(|known| outputs.iter().all(|o| opaque(o).as_ref() == Some(known)));
         progress.opaque = opaque.clone();
+        if let Some(job) = job::of(base, false) {
+            let part = Part { from, ..Part::default() };
+            if job::read(api, &mut tables, base, job, outputs, part, None, false, &mut progress, sink).await? {
+                continue;
+            }
+        }
         let mut walk = Walk::new(api, base, outputs, Part { from, opaque, ..Part::default() })?;
         walk_through(api, &mut tables, base, &mut walk, from, &mut progress, false, sink).await?;
     }

@@ -13,6 +13,7 @@ pub(super) mod discover;
 pub(super) mod feed;
 pub(super) mod full;
 pub(super) mod incremental;
+mod job;
 mod lookback;
 mod made;
 pub(super) mod names;
@@ -138,6 +139,10 @@ mod styles_testing;
 #[cfg(test)]
 #[path = "styles_tests.rs"]
 mod styles_tests;
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod job_tests;
 
 #[cfg(test)]
 #[path = "shapes_tests.rs"]

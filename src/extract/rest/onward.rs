@@ -128,6 +128,7 @@ fn counted(
 ) -> Option<String> {
     let goes_on = match (more, until, size) {
         (Some(more), ..) => says_yes(said, more),
+        (None, Until::NotFound, _) => true,
         // A listing that grows shorter while it is read ends with its last records, whatever the total was.
         _ if has_total => count > 0,
         (None, Until::ShortPage, Some(size)) => count >= size as usize,

@@ -224,7 +224,8 @@ pub struct Guard {
 
 impl Guard {
     fn of(pages: &Pages) -> Self {
-        Guard { is_sparse: matches!(pages, Pages::Token { sparse: true, .. }), ..Guard::default() }
+        let is_sparse = matches!(pages, Pages::Token { sparse: true, .. }) || pages.ends_with_404();
+        Guard { is_sparse, ..Guard::default() }
     }
 
     /// Judges a page; `place` is where the next one is said to be.
@@ -382,8 +383,12 @@ impl Pager {
                 with_token(&self.first, param, next, is_number)
             }
             Pages::Scroll { param, .. } => with_token(&self.first, param, next, false),
-            Pages::Offset { param, .. } | Pages::PageNumber { param, .. } => {
-                with_token(&self.first, param, place, true)
+            pages @ (Pages::Offset { param, .. } | Pages::PageNumber { param, .. }) => {
+                let mut next = with_token(&self.first, param, place, true);
+                if pages.ends_with_404() {
+                    next.accept.push(404);
+                }
+                next
             }
             Pages::NextUrl { .. } | Pages::LinkHeader { .. } | Pages::TimeExport { .. } => {
                 let base = format!("{}/{}", api.base_url()?, self.first.target.trim_start_matches('/'));

@@ -9,9 +9,7 @@ use crate::error::SyncError;
 use crate::extract::record::string_of;
 use crate::extract::Output;
 use crate::http::{Account, Request};
-use crate::manifest::{
-    field_path, template, texts_of, Collection, Cursor, Format, Method, Pages, Param, Params, Source,
-};
+use crate::manifest::{field_path, template, texts_of, Collection, Cursor, Format, Pages, Param, Params, Source};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -120,13 +118,7 @@ pub fn request_with(
     let filling = Filling { account, names };
     let mut request = Request {
         target: filling.path(path)?,
-        method: match base.method {
-            Method::Get => "",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Patch => "PATCH",
-            Method::Delete => "DELETE",
-        },
+        method: base.method.word(),
         base: base.base_url.clone(),
         rules: base.errors.clone(),
         ..Request::default()

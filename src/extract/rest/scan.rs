@@ -7,13 +7,13 @@ use super::pages::{fetch, Shape};
 use super::request::{bases, by_key, is_gone, is_named, key_columns, SECOND_US};
 use super::tables::{Stamp, Tables};
 use super::walk::{self, Part, Walk};
-use super::{below, parents};
+use super::{below, full, job, parents};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Filter, FilterValue, Op, OutColumn, Output, Pushed, ReadEnd, Scan};
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::{field_path, Collection, Cursor, Format, Pages, Records, Source};
+use crate::manifest::{field_path, Collection, Cursor, Format, Job, Pages, Records, Source};
 
 const DAY_US: i64 = 86_400 * SECOND_US;
 /// The years 1 and 10000.
@@ -254,6 +254,12 @@ fn named_parents(source: &Source, output: &Output, scan: &Scan) -> Option<Vec<St
     parents::named_parents(source, &output.collection, &keys)
 }
 
+/// The job that stands in for a listing, in live queries too. One that only full readings use does not: they have a
+/// listing for everything else.
+fn job_of(base: &Collection) -> Option<&Job> {
+    job::of(base, false)
+}
+
 /// The first call that a query would make; `None` when it makes none.
 pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<Option<Request>, SyncError> {
     Ok(match plan(&account.source, output, scan)? {
@@ -265,8 +271,10 @@ pub fn first_request(account: &Account, output: &Output, scan: &Scan) -> Result<
             }
         }
         Plan::Lists { lists, .. } => match lists.first() {
-            Some((_, listing, part)) => {
-                Some(walk::first_request(account, listing, std::slice::from_ref(output), part)?)
+            Some((base, listing, part)) => {
+                let made = job_of(base).map(|job| job::asked(listing, job));
+                let asked = made.as_ref().unwrap_or(listing);
+                Some(walk::first_request(account, asked, std::slice::from_ref(output), part)?)
             }
             None => None,
         },
@@ -302,6 +310,15 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
             // Where parts of a listing share their bound, what lies on it comes twice.
             tables.newest_come_first(lists.iter().any(|(_, listing, _)| may_repeat(listing)));
             for (base, listing, part) in lists {
+                if let Some(job) = job_of(base) {
+                    let mut progress = full::Progress::default();
+                    let part = part.clone();
+                    let read =
+                        job::read(api, &mut tables, &listing, job, outputs, part, None, false, &mut progress, sink);
+                    if read.await? {
+                        continue;
+                    }
+                }
                 let mut walk = Walk::new(api, &listing, outputs, part)?;
                 loop {
                     let page = match walk.next_page().await {

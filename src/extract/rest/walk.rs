@@ -94,9 +94,8 @@ impl<'a> Walk<'a> {
     /// Goes on at a saved place. False when what was saved cannot be used.
     pub fn resume(&mut self, position: &Value) -> Result<bool, SyncError> {
         let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
-        if let (Some(lower), Some(cursor)) = (instant("window"), &self.base.cursor) {
-            self.windows = windows_of(&self.base, cursor, Some(lower), self.part.to);
-            self.window = self.windows.pop_front().unwrap_or_default();
+        if let Some(lower) = instant("window") {
+            self.go_to_window(lower);
         }
         let first = self.request(None)?;
         let Some(saved) = position.get("page").and_then(|page| request_at(page, &first)) else { return Ok(false) };
@@ -104,6 +103,31 @@ impl<'a> Walk<'a> {
         self.last_key = position.get("last_key").and_then(Value::as_str).map(str::to_string);
         self.pager = Some(Pager::new(self.shape(), first).starting_at(saved));
         Ok(true)
+    }
+
+    /// Goes on with the window that begins there.
+    pub fn go_to_window(&mut self, lower: i64) {
+        if let Some(cursor) = &self.base.cursor {
+            self.windows = windows_of(&self.base, cursor, Some(lower), self.part.to);
+            self.window = self.windows.pop_front().unwrap_or_default();
+        }
+    }
+
+    /// Goes on with the next window, for who reads each of them otherwise than in pages. False after the last.
+    pub fn next_window(&mut self) -> bool {
+        let next = self.windows.pop_front();
+        self.window = next.unwrap_or_default();
+        next.is_some()
+    }
+
+    /// Where the present window begins, if there are several.
+    pub fn window_from(&self) -> Option<i64> {
+        self.window.lower.filter(|_| self.is_windowed())
+    }
+
+    /// The request for the present window.
+    pub fn window_request(&self) -> Result<Request, SyncError> {
+        self.request(None)
     }
 
     /// Where the walk goes on, as far as that can be saved. `Null` as the page: it is at its end.
@@ -115,18 +139,14 @@ impl<'a> Walk<'a> {
         let Some(next) = self.pager.as_ref().and_then(Pager::next) else {
             return self.windows.is_empty().then(|| vec![("page", Value::Null)]);
         };
-        let mut page = json!({ "target": next.target, "query": next.query });
-        if let (Some(body), Some(members)) = (&next.json_body, page.as_object_mut()) {
-            members.insert("json".into(), body.clone());
-        }
-        let mut position = vec![("page", page)];
+        let mut position = vec![("page", saved_page(next))];
         if self.base.ceiling.is_some() {
             position.push(("count", self.count.into()));
         }
         if let Some(key) = self.last_key.as_ref().filter(|_| !self.more_fields.is_empty()) {
             position.push(("last_key", key.as_str().into()));
         }
-        if let Some(lower) = self.window.lower.filter(|_| self.is_windowed()) {
+        if let Some(lower) = self.window_from() {
             position.push(("window", to_iso_ms(lower).into()));
         }
         Some(position)
@@ -383,8 +403,17 @@ fn request_of(
     Ok(request)
 }
 
+/// The request of a page, as far as it is saved.
+pub fn saved_page(next: &Request) -> Value {
+    let mut page = json!({ "target": next.target, "query": next.query });
+    if let (Some(body), Some(members)) = (&next.json_body, page.as_object_mut()) {
+        members.insert("json".into(), body.clone());
+    }
+    page
+}
+
 /// The saved request of a page, with everything else as a fresh one has it.
-fn request_at(page: &Value, first: &Request) -> Option<Request> {
+pub fn request_at(page: &Value, first: &Request) -> Option<Request> {
     let target = page.get("target")?.as_str()?.to_string();
     let query: Vec<(String, String)> = serde_json::from_value(page.get("query")?.clone()).ok()?;
     let json_body = page.get("json").cloned().or_else(|| first.json_body.clone());

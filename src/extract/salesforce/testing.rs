@@ -26,6 +26,7 @@ pub fn account(options: &[(&str, &str)]) -> Account {
         error_message: vec!["/0/message".into()],
         missing_scope: Vec::new(),
         check_path: None,
+        check: None,
         feed: None,
         notes: Vec::new(),
         collections: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! The pages of the sources show it, and the tests that read the simulator count it.
 
-use crate::manifest::{template, texts_of, Collection, Deletes, Pages, Protocol, Source};
+use crate::manifest::{template, texts_of, Collection, Deletes, Job, Pages, Protocol, Source, Until, When};
 
 /// One listing that a quiet run asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,7 @@ pub struct QuietCalls {
     pub path: String,
     /// The collections it fills.
     pub fills: Vec<String>,
-    /// The least that is asked: its first page.
+    /// The least that is asked: its first page, and the one behind it where only that ends it.
     pub calls: u64,
     /// What comes on top, in words; empty for nothing.
     pub more: String,
@@ -90,6 +90,9 @@ pub fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
         None => vec![collection],
     };
     let asked = bases.into_iter().filter_map(|base| {
+        if let Some(job) = job_of(base) {
+            return Some(job_calls(job, fills.clone()));
+        }
         let own = base.path.as_ref()?;
         let changes = base.incremental.as_ref().map(|list| &list.path);
         let reads_on = parent.is_none_or(|parent| parent.path.is_none() || parent.changed_only);
@@ -97,7 +100,7 @@ pub fn listings(source: &Source, collection: &Collection) -> Vec<QuietCalls> {
         let Some(below) = parent.and_then(|parent| parent.path.as_ref()) else {
             // A scroll ends with an empty page.
             let scrolls = matches!(base.pages, Some(Pages::Scroll { .. }));
-            let calls = u64::from(collection.lookback.is_none()) + u64::from(scrolls);
+            let calls = u64::from(collection.lookback.is_none()) + u64::from(scrolls || is_ended_by_one_more(base));
             let listed = base.incremental.as_ref().map_or_else(|| base.clone(), |list| base.listed_by(list));
             let (token, told) = token_call(&listed);
             let more = Some(more(base, collection)).filter(|more| !more.is_empty()).or(told).unwrap_or_default();
@@ -137,6 +140,32 @@ fn token_call(base: &Collection) -> (u64, Option<String>) {
         Some(Pages::Token { first: Some(first), .. }) => (1, Some(format!("one of them to `{}`", first.call.path))),
         _ => (0, None),
     }
+}
+
+/// Whether only a page behind the last one ends a listing.
+fn is_ended_by_one_more(base: &Collection) -> bool {
+    match &base.pages {
+        Some(Pages::Offset { until, more, total, .. }) => {
+            *until != Until::ShortPage && more.is_none() && total.is_none()
+        }
+        Some(Pages::PageNumber { until, more, total, total_pages, .. }) => {
+            *until != Until::ShortPage && more.is_none() && total.is_none() && total_pages.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// The job that a run makes although nothing is new.
+pub fn job_of(base: &Collection) -> Option<&Job> {
+    let is_full = matches!(base.deletes, Deletes::Absent);
+    base.job.as_deref().filter(|job| is_full || job.when == When::Always)
+}
+
+/// The least that a job costs: it is made, done at the first look, and one file or page.
+fn job_calls(job: &Job, fills: Vec<String>) -> QuietCalls {
+    let calls = 3 + u64::from(job.start.is_some()) + u64::from(job.delete.is_some());
+    let more = "1 for each further look at the job, and for each further file".to_string();
+    QuietCalls { path: job.create.path.clone(), fills, calls, more }
 }
 
 /// What comes on top of a listing's first page although nothing is new.

@@ -24,6 +24,10 @@ pub fn page(source: &Source) -> String {
         Kind::Event => "Its rows are only added.",
     };
     let supported = source.collections.iter().filter(|c| c.unsupported.is_none()).count();
+    let pushed = match source.collections.iter().filter(|c| c.webhook.is_some()).count() {
+        0 => String::new(),
+        pushed => format!(", and {pushed} of which it sends by webhook"),
+    };
     let all = source.collections.len();
     add(&mut page, format_args!("# {}\n", source.title));
     add(
@@ -33,7 +37,7 @@ pub fn page(source: &Source) -> String {
     add(
         &mut page,
         format_args!(
-            "{all} collections, {supported} of which the app serves. {kind} [API reference]({}).",
+            "{all} collections, {supported} of which the app serves{pushed}. {kind} [API reference]({}).",
             source.docs
         ),
     );
@@ -155,6 +159,9 @@ fn overview(source: &Source, page: &mut String) {
     page.push_str("| --- | --- | --- | --- | --- |\n");
     for collection in &source.collections {
         let row = match &collection.unsupported {
+            Some(_) if collection.webhook.is_some() => {
+                ["by webhook, not taken in yet".to_string(), "only added".to_string(), "nothing".to_string()]
+            }
             Some(reason) => ["not served".to_string(), "".to_string(), cell(reason)],
             None => [changes(source, collection), deletions(source, collection), quiet_cost(source, collection)],
         };
@@ -230,6 +237,9 @@ fn quiet_cost(source: &Source, collection: &Collection) -> String {
     if let Some(parent) = collection.parent.as_ref().filter(|parent| parent.path.is_some()) {
         let which = if parent.changed_only { "parent that is new" } else { "parent" };
         return format!("the parents' listing, and 1 call for each {which}");
+    }
+    if quiet_runs::job_of(listing(source, collection)).is_some() {
+        return "a job and its files".to_string();
     }
     match (&collection.lookback, cursor) {
         (Some(window), _) => format!(

@@ -12,13 +12,16 @@ mod google_ads_refusals;
 mod hubspot;
 mod intercom;
 mod mailchimp;
+mod mandrill;
 mod marketo;
 mod program;
 mod rows;
 mod salesforce;
 mod salesforce_marketing_cloud;
 mod scans;
+mod sendgrid;
 mod stripe;
+mod twilio;
 mod zendesk;
 
 pub use program::Simulator;

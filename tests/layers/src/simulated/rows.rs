@@ -405,6 +405,9 @@ pub(super) fn wanted(column: &Column, record: &Value) -> Option<Value> {
     Some(match column.type_name.as_str() {
         "timestamptz" if column.format == Format::Unix => json!(value.as_i64()? * 1_000_000),
         "timestamptz" if column.format == Format::UnixMs => json!(value.as_i64()? * 1000),
+        "timestamptz" if column.format == Format::Rfc2822 => {
+            json!(crate::extract::time::parse_rfc2822(value.as_str()?)?)
+        }
         "timestamptz" => json!(crate::extract::time::parse_iso(value.as_str()?)?),
         "date" => json!(crate::extract::time::parse_date(value.as_str()?)?),
         // Some apps write numbers and flags as texts.
