@@ -27,13 +27,15 @@ pub fn quiet_calls(source: &Source) -> Vec<QuietCalls> {
     let mut all: Vec<(String, QuietCalls)> = Vec::new();
     for collection in source.collections.iter().filter(|c| c.unsupported.is_none()) {
         for asked in listings(source, collection) {
-            // What a reader of its own asks for is in the body, not in the path.
+            // What a reader of its own asks for is in the body, not in the path; what lies inside of records costs nothing.
             let stream = stream_of(source, collection);
             let is_same = |known: &QuietCalls| known.path == asked.path && known.more == asked.more;
             let is_shared = |(of, known): &&mut (String, QuietCalls)| {
                 *of == stream && is_same(known) && !known.fills.contains(&collection.name)
             };
-            match all.iter_mut().find(|known| is_shared(known) && collection.reader.is_none()) {
+            let is_inside = collection.parent.as_ref().is_some_and(|parent| parent.explode.is_some());
+            let may_share = collection.reader.is_none() || is_inside;
+            match all.iter_mut().find(|known| is_shared(known) && may_share) {
                 Some((_, known)) => known.fills.extend(asked.fills),
                 None => all.push((stream, asked)),
             }
