@@ -108,7 +108,9 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
 fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
     let number = |name: &str| options.get(name).and_then(|text| text.parse::<u64>().ok());
     let (overlap, pace) = (number("overlap_seconds"), number("requests_per_second"));
-    if overlap.is_none() && pace.is_none() {
+    let groups = source.rate.iter().flat_map(|rate| &rate.groups);
+    let own_pace = groups.filter_map(|group| group.calls_setting.as_deref()).any(|name| number(name).is_some());
+    if overlap.is_none() && pace.is_none() && !own_pace {
         return source;
     }
     let mut source = Source::clone(&source);
@@ -118,6 +120,11 @@ fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<
         }
         if let Some(feed) = source.feed.as_mut() {
             feed.cursor.overlap_seconds = overlap;
+        }
+    }
+    for group in source.rate.iter_mut().flat_map(|rate| &mut rate.groups) {
+        if let Some(calls) = group.calls_setting.as_deref().and_then(number).filter(|calls| *calls > 0) {
+            group.calls = Some(u32::try_from(calls).unwrap_or(u32::MAX));
         }
     }
     if let Some(pace) = pace {

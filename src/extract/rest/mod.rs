@@ -26,6 +26,7 @@ mod walk;
 mod wide;
 mod windows;
 
+pub use discover::by_file;
 pub use feed::is_followed;
 pub use tables::KEY_SEPARATOR;
 
@@ -34,7 +35,7 @@ use super::sink::Sink;
 use super::{json, single_output, Described, Mode, Op, OutColumn, Pushed, ReadEnd, ReadRequest, Scan};
 use crate::error::SyncError;
 use crate::http::{Account, ApiClient, Reply, Request};
-use crate::manifest::Collection;
+use crate::manifest::{Collection, Source};
 
 /// The reader of everything that data can describe.
 pub struct Rest;
@@ -45,7 +46,7 @@ impl Reader for Rest {
         let outputs = &request.outputs;
         let (mut end, is_full) = match &request.mode {
             Mode::Full { resume } => (full::read(api, outputs, resume.as_ref(), true, sink).await?, true),
-            Mode::Keys => return full::read(api, outputs, None, false, sink).await,
+            Mode::Keys | Mode::Columns => return full::read(api, outputs, None, false, sink).await,
             Mode::Incremental => (incremental::read(api, outputs, sink).await?, false),
             Mode::Scan(scan) => return scan::read(api, single_output(&request)?, scan, sink).await,
         };
@@ -90,6 +91,10 @@ impl Reader for Rest {
 
     fn is_described(collection: &Collection) -> bool {
         collection.discover.is_some()
+    }
+
+    fn asks_for_fields(source: &Source, collection: &Collection) -> bool {
+        request::bases(source, collection).is_ok_and(|bases| bases.iter().all(|base| base.select.is_some()))
     }
 
     async fn describe(

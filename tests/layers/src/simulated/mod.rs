@@ -3,6 +3,7 @@
 //! A test starts a simulator of its own on free ports, which ends with it. What a table should hold is asked of the
 //! simulator's ledger, which shares no code with the reader.
 
+mod fields;
 mod hubspot;
 mod intercom;
 mod mailchimp;

@@ -6,7 +6,7 @@ use crate::error::SyncError;
 use crate::extract::batch::{Batch, Cell};
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
-use crate::extract::{Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
+use crate::extract::{Described, Mode, OutColumn, Output, Page, ReadEnd, ReadRequest, Target};
 use crate::http::testing::{policy, Tokens};
 use crate::http::{Account, ApiClient, ClientPool, Stats};
 use crate::manifest::{Column, Deletes, Format, Shape, Source};
@@ -44,6 +44,10 @@ pub struct Reader {
     checkpoints: BTreeMap<String, Value>,
     options: BTreeMap<String, String>,
     credentials: BTreeMap<String, Secret>,
+    /// What the app says of its collections' fields, where it was asked.
+    pub described: BTreeMap<String, Described>,
+    /// Fields that records had and no description names.
+    pub unknown: BTreeMap<String, BTreeSet<String>>,
 }
 
 fn target(type_name: &str) -> Target {
@@ -91,6 +95,8 @@ impl Reader {
             source,
             tables: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            described: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
         }
@@ -122,6 +128,38 @@ impl Reader {
             .unwrap()
     }
 
+    /// Asks the app what fields these collections have: their tables get columns of them.
+    pub async fn describe(&mut self, names: &[&str]) {
+        for name in names {
+            let collection = self.source.collection(name).unwrap().clone();
+            let told = crate::extract::describe(&self.client(), &collection, None).await.unwrap().unwrap();
+            let told = match self.described.get(*name) {
+                Some(before) => told.following(before),
+                None => told,
+            };
+            self.described.insert(name.to_string(), told);
+        }
+    }
+
+    /// The columns of a table: those of the file, then the account's own.
+    pub fn columns(&self, name: &str) -> Vec<Column> {
+        let mut columns = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).columns.clone();
+        let own = self.described.get(name).map(|described| described.columns.as_slice()).unwrap_or_default();
+        let own: Vec<Column> = own
+            .iter()
+            .filter(|found| !found.off && !found.in_extra && !columns.iter().any(|column| column.name == found.name))
+            .map(|found| Column {
+                name: found.name.clone(),
+                type_name: found.type_name.clone(),
+                field: Some(found.field.clone()),
+                format: found.format,
+                ..Column::default()
+            })
+            .collect();
+        columns.extend(own);
+        columns
+    }
+
     pub fn output(&self, name: &str) -> Output {
         let collection = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).clone();
         let column = |column: &Column| OutColumn {
@@ -132,12 +170,12 @@ impl Reader {
         };
         let place = |name: &String| collection.columns.iter().position(|column| column.name == *name).unwrap();
         Output {
-            columns: collection.columns.iter().map(column).collect(),
+            columns: self.columns(name).iter().map(column).collect(),
             key: collection.primary_key.iter().map(place).collect(),
             keep_extra: true,
             checkpoint: self.checkpoints.get(name).cloned(),
             binary: None,
-            described: None,
+            described: self.described.get(name).cloned().map(Arc::new),
             collection: Arc::new(collection),
         }
     }
@@ -214,6 +252,8 @@ impl Reader {
             let table = self.tables.entry(output.collection.name.clone()).or_default();
             assert_eq!(batch.rejected, [], "{}", output.collection.name);
             assert_eq!(batch.misfits, 0, "{}", output.collection.name);
+            let unknown = self.unknown.entry(output.collection.name.clone()).or_default();
+            unknown.extend(batch.unknown.iter().cloned());
             for (number, meta) in batch.rows.iter().enumerate() {
                 let cells = cells(batch, number);
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
@@ -243,15 +283,15 @@ impl Reader {
 
     /// The value of a row's column.
     pub fn cell(&self, collection: &str, key: &str, column: &str) -> Value {
-        let place = self.source.collection(collection).unwrap().columns.iter().position(|c| c.name == column).unwrap();
+        let place = self.columns(collection).iter().position(|c| c.name == column).unwrap();
         let row = self.tables[collection].rows.get(key).unwrap_or_else(|| panic!("{collection} has no {key}"));
-        row.cells[place].clone()
+        row.cells.get(place).cloned().unwrap_or_default()
     }
 
     /// Compares a table with the simulator's ledger: which rows there are, which are deleted, and every value of theirs
     /// that the ledger has. Columns in `but` are left out.
     pub async fn agrees(&self, simulator: &Simulator, collection: &str, but: &[&str]) -> usize {
-        let columns = self.source.collection(collection).unwrap().columns.clone();
+        let columns = self.columns(collection);
         let empty = Table::default();
         let table = self.tables.get(collection).unwrap_or(&empty);
         let (mut there, mut compared) = (BTreeSet::new(), 0);
