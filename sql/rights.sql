@@ -1,6 +1,7 @@
 -- Nothing that calls out, writes or tells of runs is for everybody; what can be connected is.
 REVOKE ALL ON FUNCTION cloudsync_refresh(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_reconcile(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cloudsync_backfill(text, text, text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE cloudsync_sync(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_connect(text, text, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cloudsync_disconnect(text, boolean) FROM PUBLIC;
@@ -17,6 +18,7 @@ COMMENT ON FUNCTION cloudsync_fdw_handler() IS 'Callbacks of the foreign-data wr
 COMMENT ON FUNCTION cloudsync_fdw_validator(text[], oid) IS 'Checks options of servers, user mappings, foreign tables and columns.';
 COMMENT ON FUNCTION cloudsync_refresh(text, text) IS 'Brings local tables of a server up to date in the caller''s transaction; all selected collections without the second argument.';
 COMMENT ON FUNCTION cloudsync_reconcile(text, text) IS 'Reads a collection completely and marks rows that are not in it as deleted.';
+COMMENT ON FUNCTION cloudsync_backfill(text, text, text) IS 'Fills one column of the rows that are there, without touching anything else; for a column that is new.';
 COMMENT ON PROCEDURE cloudsync_sync(text, text[]) IS 'Brings local tables of a server up to date, committing batch by batch; goes on where an interrupted run stopped.';
 COMMENT ON FUNCTION cloudsync_connect(text, text, jsonb, jsonb) IS 'Makes server, user mapping, schemas, foreign tables and local tables in one call.';
 COMMENT ON FUNCTION cloudsync_disconnect(text, boolean) IS 'Drops a server and all that belongs to it; its local tables only if wanted.';

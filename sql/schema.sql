@@ -28,7 +28,7 @@ COMMENT ON TYPE cloudsync.outcome IS 'How one refresh of one collection went.';
 COMMENT ON COLUMN cloudsync.outcome.server IS 'Name of the foreign server.';
 COMMENT ON COLUMN cloudsync.outcome.collection IS 'Name of the collection, as in cloudsync.collections.';
 COMMENT ON COLUMN cloudsync.outcome.status IS 'ok, partial (rows stored, then a failure), deferred (quota; goes on later), failed, or skipped.';
-COMMENT ON COLUMN cloudsync.outcome.mode IS 'full, incremental, or resumed (a full read that went on where an earlier one was interrupted).';
+COMMENT ON COLUMN cloudsync.outcome.mode IS 'full, incremental, resumed (a full read that went on where an earlier one was interrupted), or backfill.';
 COMMENT ON COLUMN cloudsync.outcome.fetched IS 'Records the app gave: inserted + updated + unchanged + stale + rejected.';
 COMMENT ON COLUMN cloudsync.outcome.inserted IS 'New rows.';
 COMMENT ON COLUMN cloudsync.outcome.updated IS 'Rows replaced by a newer version, deletions and restorations included.';

@@ -35,7 +35,7 @@ COMMENT ON COLUMN cloudsync.runs.server IS 'Name of the foreign server.';
 COMMENT ON COLUMN cloudsync.runs.collection IS 'Name of the collection.';
 COMMENT ON COLUMN cloudsync.runs.run_id IS 'Order of the runs.';
 COMMENT ON COLUMN cloudsync.runs.status IS 'ok, partial, deferred, failed or skipped.';
-COMMENT ON COLUMN cloudsync.runs.mode IS 'full, incremental or resumed.';
+COMMENT ON COLUMN cloudsync.runs.mode IS 'full, incremental, resumed or backfill.';
 COMMENT ON COLUMN cloudsync.runs.started_at IS 'When the run began.';
 COMMENT ON COLUMN cloudsync.runs.elapsed IS 'How long it took.';
 COMMENT ON COLUMN cloudsync.runs.fetched IS 'Records the app gave.';

@@ -39,6 +39,11 @@ const SERVER_OPTIONS: &[(&str, Value, &str)] = &[
     ("quota_reserve_percent", Value::Number(0, 100), "share of the daily quota kept free for others"),
     ("overlap_seconds", Value::Number(0, 31_536_000), "how far before the cursor an incremental refresh reads again"),
     ("schema_changes", Value::OneOf(&["add", "extra", "fail"]), "what to do with a field that has no column"),
+    (
+        "describe_hours",
+        Value::Number(0, 8_760),
+        "the app is asked again what fields there are after so many hours (default: 24)",
+    ),
     ("mass_delete_percent", Value::Number(1, 100), "largest share of a table that one reconcile may mark deleted"),
 ];
 
@@ -223,6 +228,11 @@ pub fn schema_changes(options: &BTreeMap<String, String>) -> SchemaChanges {
         Some("fail") => SchemaChanges::Fail,
         _ => SchemaChanges::Add,
     }
+}
+
+/// An app is asked again what fields a collection has when the last answer is older than this, in seconds.
+pub fn describe_after_seconds(options: &BTreeMap<String, String>) -> f64 {
+    number(options, "describe_hours").unwrap_or(24) as f64 * 3600.0
 }
 
 /// Largest share of a table's rows that one reconcile may mark deleted, 0.0..1.0.

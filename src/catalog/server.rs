@@ -74,8 +74,8 @@ fn read_server(found: &pg_sys::ForeignServer) -> Result<Server, Report> {
 /// The source with the numbers that the server has of its own.
 fn with_options(source: Arc<Source>, options: &BTreeMap<String, String>) -> Arc<Source> {
     let number = |name: &str| options.get(name).and_then(|text| text.parse::<u64>().ok());
-    let pace = number("requests_per_second").map(|pace| u32::try_from(pace).unwrap_or(u32::MAX));
-    tuned(source, number("overlap_seconds"), pace)
+    let pace = |name: &str| number(name).map(|pace| u32::try_from(pace).unwrap_or(u32::MAX));
+    tuned(source, number("overlap_seconds"), pace("requests_per_second"), pace)
 }
 
 /// Refuses a caller who has no USAGE on the server.

@@ -75,6 +75,8 @@ pub struct Batch {
     pub complete_parents: Vec<CompleteParent>,
     /// Values kept in `extra` because their column could not hold them.
     pub misfits: u64,
+    /// Keys of fields of the account that its description did not name.
+    pub unknown: Vec<String>,
 }
 
 impl Batch {

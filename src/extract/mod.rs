@@ -10,7 +10,9 @@ pub mod batch;
 pub mod binary;
 mod convert;
 mod csv;
+mod described;
 pub mod facebook;
+mod folder;
 pub mod google_ads;
 pub mod group;
 pub mod json;
@@ -24,7 +26,10 @@ pub mod sink;
 pub mod text;
 pub mod time;
 
-pub use reader::{check, describe, first_request, is_described, order_pushable, pushable, queries, read, Queries};
+pub use described::{Described, DescribedColumn};
+pub use reader::{
+    asks_for_fields, check, describe, first_request, is_described, order_pushable, pushable, queries, read, Queries,
+};
 
 use crate::error::SyncError;
 use crate::manifest::{Collection, Format};
@@ -86,43 +91,6 @@ pub struct Binary {
     pub lz4: Vec<usize>,
 }
 
-/// A collection as the app itself describes it.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Described {
-    /// Columns to offer, in order.
-    pub columns: Vec<DescribedColumn>,
-    /// The field to ask changes by; `None` when the app has none that can be filtered.
-    pub cursor_field: Option<String>,
-    /// The field that marks deleted records.
-    pub deleted_field: Option<String>,
-    /// For `If-Modified-Since`.
-    #[serde(default)]
-    pub last_modified: Option<String>,
-    /// Whether deleted ids can be asked for (`getDeleted`).
-    #[serde(default)]
-    pub replicateable: bool,
-}
-
-/// A column found by discovery.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct DescribedColumn {
-    pub name: String,
-    pub field: String,
-    pub type_name: String,
-    #[serde(default)]
-    pub filterable: bool,
-    #[serde(default)]
-    pub sortable: bool,
-    /// A formula: changes of its value do not move the cursor.
-    #[serde(default)]
-    pub calculated: bool,
-    /// Left out of a new table unless asked for (compound parents whose parts are there, base64).
-    #[serde(default)]
-    pub off: bool,
-    #[serde(default)]
-    pub label: Option<String>,
-}
-
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
@@ -141,6 +109,8 @@ pub enum Mode {
     Scan(Scan),
     /// Everything, for its keys only: the writer marks what is not among them.
     Keys,
+    /// Everything that is there, for the output's columns only: nothing else of what is stored is touched.
+    Columns,
 }
 
 /// A live query: conditions the app is told. Postgres checks every row again.

@@ -49,6 +49,11 @@ pub(super) trait Reader {
         false
     }
 
+    /// Whether a record's fields are asked for by name, so that one of them can be had without the others.
+    fn asks_for_fields(_source: &Source, _collection: &Collection) -> bool {
+        false
+    }
+
     /// What fields a collection has for this account. `None` when nothing changed since the `Last-Modified` of `since`, or
     /// the source file says it alone.
     async fn describe(
@@ -142,6 +147,11 @@ pub(super) fn stream(source: &Source, collection: &Collection, is_incremental: b
 /// Whether the app is asked what fields a collection has.
 pub fn is_described(source: &Source, collection: &Collection) -> bool {
     dispatch!(source, Some(collection), R => R::is_described(collection))
+}
+
+/// Whether one field of a collection's records can be had without the others.
+pub fn asks_for_fields(source: &Source, collection: &Collection) -> bool {
+    dispatch!(source, Some(collection), R => R::asks_for_fields(source, collection))
 }
 
 /// What fields a collection has for this account; see [`Reader::describe`].

@@ -9,10 +9,11 @@
 use super::batch::{Batch, Cell, Rejected, RowMeta, Span};
 use super::binary::{align, compress, HEADER, WIDE_ROW_BYTES};
 use super::convert::{convert, convert_json, Form, Given, Scratch};
+use super::folder::{at, Folder};
 use super::json::{Kind, Tape, Value};
 use super::text;
 use super::{Binary, OutColumn, Output};
-use crate::manifest::{field_path, Deletes, Format};
+use crate::manifest::{field_path, Deletes, Format, Pairs};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ struct Slot {
     ignored: bool,
     /// Columns deeper inside.
     inner: Option<Node>,
+    /// The fields of the account are in it.
+    is_folder: bool,
 }
 
 /// What is used again for each record of a thread.
@@ -89,7 +92,12 @@ pub struct RecordParser {
     version_format: Format,
     /// The text that marks a deleted record; `None` for a plain boolean.
     deleted_equals: Option<String>,
+    /// Fields of the account: how they lie in their folder, and what is known of them.
+    folder: Option<Folder>,
 }
+
+/// So many new fields of one page are told.
+const MOST_UNKNOWN: usize = 200;
 
 /// What one record gives beside its cells.
 #[derive(Default)]
@@ -162,12 +170,26 @@ impl RecordParser {
             slot.is_deleted_mark = true;
             slot.ignored = true;
         }
+        let folder = collection.discover.as_deref().map(|discover| {
+            let (folder, unselected) = Folder::of(discover, output);
+            for path in unselected.iter().map(Vec::as_slice) {
+                if let Some(slot) = slot_at(&mut root, path) {
+                    slot.ignored = true;
+                }
+            }
+            if let Some(slot) = slot_at(&mut root, &discover.folder()) {
+                slot.is_folder = true;
+                slot.inner.get_or_insert_with(Node::default);
+            }
+            folder
+        });
         RecordParser {
             columns: output.columns.clone(),
             key: output.key.clone(),
             keep_extra: output.keep_extra,
             binary: output.binary.clone(),
             root,
+            folder,
             version_format: cursor.map(|cursor| cursor.format).unwrap_or_default(),
             deleted_equals,
         }
@@ -225,6 +247,9 @@ impl RecordParser {
         value: Given<'_>,
     ) {
         let Some(out) = self.columns.get(column) else { return };
+        if self.folder.as_ref().is_some_and(|folder| folder.means_nothing(column, &value)) {
+            return;
+        }
         let form = Form { binary: self.binary.is_some(), is_key: self.key.contains(&column) };
         let (cell, faithful) = convert(batch, scratch, out, form, value);
         if let Some(place) = batch.cells.get_mut(start.cells + column) {
@@ -397,6 +422,36 @@ impl Walk<'_> {
         }
     }
 
+    /// The same for what holds the fields of an account: a field without a column may be a new one.
+    fn fields(&mut self, object: &Value<'_>, folder: &Folder, node: &Node, found: &mut Found) {
+        for (key, value) in object.members() {
+            let key = match key.kind() {
+                Kind::String { escaped: true } => string_of(key.raw()),
+                _ => Cow::Borrowed(key.inner()),
+            };
+            self.field(&key, &value, folder, node, found);
+        }
+    }
+
+    /// The same for an array of objects, each of them a field.
+    fn pairs(&mut self, array: &Value<'_>, pairs: &Pairs, folder: &Folder, node: &Node, found: &mut Found) {
+        for element in array.inside() {
+            let Some(key) = at(&element, &pairs.key) else { continue };
+            let Some(value) = at(&element, &pairs.value) else { continue };
+            self.field(&string_of(key.raw()), &value, folder, node, found);
+        }
+    }
+
+    fn field(&mut self, key: &str, value: &Value<'_>, folder: &Folder, node: &Node, found: &mut Found) {
+        if folder.looks && !node.contains_key(key) && !folder.known.contains(key) {
+            let unknown = &mut self.batch.unknown;
+            if unknown.len() < MOST_UNKNOWN && !unknown.iter().any(|known| known == key) {
+                unknown.push(key.to_string());
+            }
+        }
+        self.member(key, value, node, found);
+    }
+
     fn member(&mut self, key: &str, value: &Value<'_>, node: &Node, found: &mut Found) {
         let is_null = value.kind() == Kind::Null;
         let Some(slot) = node.get(key) else {
@@ -418,10 +473,16 @@ impl Walk<'_> {
             });
         }
         if let Some(inner) = &slot.inner {
-            if value.kind() == Kind::Object {
+            let folder = self.parser.folder.as_ref().filter(|_| slot.is_folder);
+            let pairs = folder.and_then(|folder| folder.pairs.as_ref()).filter(|_| value.kind() == Kind::Array);
+            if value.kind() == Kind::Object || pairs.is_some() {
                 // What is left of the inner object stays together under its own key.
                 let mut left = Found::default();
-                self.object(value, inner, &mut left);
+                match (folder, pairs) {
+                    (Some(folder), Some(pairs)) => self.pairs(value, pairs, folder, inner, &mut left),
+                    (Some(folder), None) => self.fields(value, folder, inner, &mut left),
+                    (None, _) => self.object(value, inner, &mut left),
+                }
                 found.misfits += left.misfits;
                 found.version = found.version.or(left.version);
                 found.deleted = found.deleted.or(left.deleted);

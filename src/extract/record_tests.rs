@@ -140,3 +140,63 @@ fn the_deletion_mark_and_text_fields() {
     let Cell::Text(span) = batch.row(0)[0] else { panic!("text") };
     assert_eq!(batch.bytes(span), b"a\"b");
 }
+
+/// The same output, of a collection whose account has fields of its own.
+fn with_fields(
+    columns: &[(&str, &str, Target, Format)],
+    discover: serde_json::Value,
+    described: &[(&str, bool)],
+) -> Output {
+    let plain = output(columns, &["id"]);
+    let discover = serde_json::from_value(discover).unwrap();
+    let collection = Collection { discover: Some(Box::new(discover)), ..Collection::clone(&plain.collection) };
+    let column = |(field, in_extra): &(&str, bool)| crate::extract::DescribedColumn {
+        field: field.to_string(),
+        in_extra: *in_extra,
+        ..Default::default()
+    };
+    let described = crate::extract::Described {
+        columns: described.iter().map(column).collect(),
+        unlisted: vec!["switched_off".into()],
+        ..Default::default()
+    };
+    Output { collection: Arc::new(collection), described: Some(Arc::new(described)), ..plain }
+}
+
+#[test]
+fn fields_of_an_account_are_columns_extra_or_news() {
+    let list = serde_json::json!({"path": "/fields", "records": "/fields", "pages": {"style": "none"}});
+    let discover = serde_json::json!({"list": list, "name": "/key", "type": "/type", "types": {"int": "bigint"},
+        "field": "/own/{name}", "null_if": [""]});
+    let columns = [
+        ("id", "id", Target::Text, Format::Auto),
+        ("seats", "/own/seats", Target::Int8, Format::Auto),
+        ("plan", "/own/plan", Target::Text, Format::Auto),
+    ];
+    let described =
+        [("id", false), ("/own/seats", false), ("/own/plan", false), ("/own/left", false), ("/own/kept", true)];
+    let out = with_fields(&columns, discover, &described);
+    let raw = r#"{"id": "1", "own": {"seats": "", "plan": "", "left": 1, "kept": 2, "switched_off": 3, "new": null, "newer": 4}}"#;
+    let (cells, extra, batch) = row(&out, raw);
+    assert_eq!(cells, ["1", "Null", ""], "an empty text is no number");
+    assert_eq!(extra, r#"{"own":{"kept":2,"switched_off":3,"newer":4}}"#, "what was not selected is not kept");
+    assert_eq!(batch.unknown, ["new", "newer"]);
+    assert_eq!(batch.misfits, 0);
+}
+
+#[test]
+fn fields_of_an_account_may_be_pairs() {
+    let list = serde_json::json!({"path": "/fields", "records": "/fields", "pages": {"style": "none"}});
+    let discover = serde_json::json!({"list": list, "name": "/id", "type": "/type", "types": {"int": "bigint"},
+        "field": "/own/{name}", "pairs": {"key": "/id", "value": "/value"}});
+    let columns = [("id", "id", Target::Text, Format::Auto), ("seats", "/own/7", Target::Int8, Format::Auto)];
+    let out = with_fields(&columns, discover, &[("id", false), ("/own/7", false)]);
+    let raw = r#"{"id": "1", "own": [{"id": 7, "value": "12"}, {"value": 1}, {"id": 8, "value": ["a"]}, {"id": 9, "value": null}]}"#;
+    let (cells, extra, batch) = row(&out, raw);
+    assert_eq!(cells, ["1", "Int(12)"]);
+    assert_eq!(extra, r#"{"own":{"8":["a"]}}"#);
+    assert_eq!(batch.unknown, ["8", "9"]);
+    // Nobody asked the app: nothing is news.
+    let silent = Output { described: None, ..out };
+    assert_eq!(row(&silent, raw).2.unknown, Vec::<String>::new());
+}

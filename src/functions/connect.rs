@@ -3,7 +3,9 @@
 use super::maintain::set_credential;
 use super::schedule::{set_schedule, unschedule};
 use crate::catalog::{self, Server};
+use crate::extract::rest;
 use crate::http::Stats;
+use crate::manifest::Protocol;
 use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{state, tables};
 use crate::report::{fail, report, Report, Subject};
@@ -112,8 +114,15 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     if let Some(reason) = &collection.unsupported {
         return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {reason}"))));
     }
+    let mut message = None;
     let described = match describe(context, &collection) {
         Ok(described) => described,
+        Err(error @ crate::error::SyncError::AccessDenied { .. }) if server.source.protocol == Protocol::Rest => {
+            // Its records may be had all the same; should the rest be told one day, it is news then.
+            let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
+            message = Some(format!("without the account's own fields: {}", report.detail));
+            Some(rest::by_file(&collection))
+        }
         Err(error @ (crate::error::SyncError::Unsupported { .. } | crate::error::SyncError::NotFound { .. })) => {
             let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
             return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {}", report.detail))));
@@ -126,7 +135,7 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     let existing = catalog::foreign_tables(server)?.get(name).copied();
     let live = tables::ensure_live(server, &collection, described.as_ref(), existing)?;
     tables::ensure_local(server, &collection, &live)?;
-    Ok((name.to_string(), live_name, local_name, None))
+    Ok((name.to_string(), live_name, local_name, message))
 }
 
 /// The app's own description of an object; `None` for sources without discovery.

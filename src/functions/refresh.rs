@@ -1,6 +1,6 @@
 //! `cloudsync_refresh`, `cloudsync_sync` and `cloudsync_reconcile`.
 
-use crate::refresh::run::{run, Order};
+use crate::refresh::run::{run, Order, Purpose};
 use crate::refresh::state::Outcome;
 use crate::report::{fail, Report};
 use pgrx::heap_tuple::PgHeapTuple;
@@ -75,7 +75,7 @@ fn cloudsync_refresh(
 ) -> Result<SetOfIterator<'static, pgrx::composite_type!('static, "cloudsync.outcome")>, ErrorReport> {
     let server = required(server, "SELECT * FROM cloudsync_refresh('name of the server');")?;
     let collections = collection.map(|name| vec![name]);
-    let outcomes = run(Order { server: &server, collections, committing: false, reconcile: false })?;
+    let outcomes = run(Order { server: &server, collections, committing: false, purpose: Purpose::Refresh })?;
     warn(&outcomes);
     let rows = outcomes.iter().map(row).collect::<Result<Vec<_>, Report>>()?;
     Ok(SetOfIterator::new(rows))
@@ -87,12 +87,27 @@ fn cloudsync_reconcile(
     server: String,
     collection: String,
 ) -> Result<pgrx::composite_type!('static, "cloudsync.outcome"), ErrorReport> {
-    let order = Order { server: &server, collections: Some(vec![collection]), committing: false, reconcile: true };
+    one(&server, collection, Purpose::Reconcile)
+}
+
+/// Fills one column of the rows that are there, as for a column that is new: the app is asked for it and the key alone where that
+/// is possible, rows whose value differs are updated, and the cursor stays where it is.
+#[pg_extern]
+fn cloudsync_backfill(
+    server: String,
+    collection: String,
+    column_name: String,
+) -> Result<pgrx::composite_type!('static, "cloudsync.outcome"), ErrorReport> {
+    one(&server, collection, Purpose::Backfill { column: column_name })
+}
+
+fn one(server: &str, collection: String, purpose: Purpose) -> Result<Row, ErrorReport> {
+    let order = Order { server, collections: Some(vec![collection]), committing: false, purpose };
     let outcomes = run(order)?;
     warn(&outcomes);
     match outcomes.first() {
         Some(outcome) => Ok(row(outcome)?),
-        None => Err(fail(Code::ERRCODE_INTERNAL_ERROR, "the reconcile gave no outcome", "", "").into()),
+        None => Err(fail(Code::ERRCODE_INTERNAL_ERROR, "the run gave no outcome", "", "").into()),
     }
 }
 
@@ -109,7 +124,7 @@ fn cloudsync_sync(
     let server = required(server, "CALL cloudsync_sync('name of the server');")?;
     let connection = NonAtomic::connect(fcinfo)?;
     let collections = collections.map(|names| names.into_iter().flatten().collect());
-    let outcomes = run(Order { server: &server, collections, committing: true, reconcile: false })?;
+    let outcomes = run(Order { server: &server, collections, committing: true, purpose: Purpose::Refresh })?;
     drop(connection);
     warn(&outcomes);
     let failed: Vec<&Outcome> = outcomes.iter().filter(|o| matches!(o.status.as_str(), "failed" | "partial")).collect();

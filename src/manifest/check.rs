@@ -78,7 +78,7 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
         found.template(&format!("/params/{}", escaped(param)), value, &proof);
     }
     if let Some(rate) = &source.rate {
-        rate::check(rate, &mut found);
+        rate::check(rate, &source.settings, &mut found);
     }
     for (index, rule) in source.errors.iter().enumerate() {
         error_rule(rule, &format!("/errors/{index}"), &mut found);

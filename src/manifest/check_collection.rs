@@ -190,9 +190,24 @@ fn discover(discover: &Discover, at: &str, settings: &HashSet<&str>, found: &mut
     for (name, pointer) in [("name", &discover.name), ("type", &discover.type_name)] {
         found.pointer(&format!("{at}/{name}"), pointer);
     }
-    if let Some(label) = &discover.label {
-        found.pointer(&format!("{at}/label"), label);
+    for (name, pointer) in [("label", &discover.label), ("column", &discover.column)] {
+        if let Some(pointer) = pointer {
+            found.pointer(&format!("{at}/{name}"), pointer);
+        }
     }
+    for name in discover.formats.keys() {
+        let of_time = discover.types.get(name).is_some_and(|t| matches!(t.as_str(), "timestamptz" | "date"));
+        found.when(!of_time, &format!("{at}/formats/{}", escaped(name)), "only times have a format");
+    }
+    if let Some(pairs) = &discover.pairs {
+        found.pointer(&format!("{at}/pairs/key"), &pairs.key);
+        found.pointer(&format!("{at}/pairs/value"), &pairs.value);
+    }
+    found.when(
+        !discover.field.ends_with("/{name}"),
+        &format!("{at}/field"),
+        "the field's name is the last part of its place",
+    );
     for (name, column_type) in &discover.types {
         if !TYPES.contains(&column_type.as_str()) {
             let place = format!("{at}/types/{}", escaped(name));
@@ -202,7 +217,6 @@ fn discover(discover: &Discover, at: &str, settings: &HashSet<&str>, found: &mut
     let place = format!("{at}/default_type");
     found.when(!TYPES.contains(&discover.default_type.as_str()), &place, "is no type of a column");
     found.template(&format!("{at}/field"), &discover.field, &HashSet::from(["name"]));
-    found.when(!discover.field.contains("{name}"), &format!("{at}/field"), "is the same for all: {name} is needed");
     request::only(&discover.only, &format!("{at}/only"), found);
     if let Some(off) = &discover.off {
         condition(off, &format!("{at}/off"), found);

@@ -190,6 +190,9 @@ pub struct Discover {
     pub list: Listing,
     /// Pointers into a description: the field's name, its type, and the name that people see.
     pub name: String,
+    /// Pointer to what the column is named after, where the field's own name tells nothing (a number).
+    #[serde(default)]
+    pub column: Option<String>,
     #[serde(rename = "type")]
     pub type_name: String,
     #[serde(default)]
@@ -199,14 +202,40 @@ pub struct Discover {
     /// Of a field whose type is not in `types`.
     #[serde(default = "text")]
     pub default_type: String,
+    /// The app's type -> how its times are written, where they are not ISO 8601.
+    #[serde(default)]
+    pub formats: BTreeMap<String, Format>,
     /// Template of the field's place in a record, over `{name}`: `/properties/{name}`.
     pub field: String,
+    /// What is around that place is an array of objects, and the object whose `key` is the field's name holds its value.
+    #[serde(default)]
+    pub pairs: Option<Pairs>,
+    /// Texts that mean nothing in columns of other types than text.
+    #[serde(default)]
+    pub null_if: Vec<String>,
     /// Keep only descriptions whose field has one of these values (pointer -> texts).
     #[serde(default)]
     pub only: BTreeMap<String, OneOrMany>,
     /// Offered, but not among the columns of a new table unless asked for.
     #[serde(default)]
     pub off: Option<FieldIs>,
+}
+
+/// Where an object of an array says whose value it holds, and the value: pointers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairs {
+    pub key: String,
+    pub value: String,
+}
+
+impl Discover {
+    /// The path of what is around the fields: `/properties`.
+    pub fn folder(&self) -> Vec<String> {
+        let mut path = field_path(&self.field);
+        path.pop();
+        path
+    }
 }
 
 fn text() -> String {

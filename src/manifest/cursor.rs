@@ -3,7 +3,7 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The order of change of a collection, and how to ask for a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -114,6 +114,12 @@ impl Format {
                 format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
             }
         }
+    }
+}
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
     }
 }
 

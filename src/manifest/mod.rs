@@ -28,7 +28,7 @@ pub use auth::{Auth, ClientAuth, Credential, Grant, GrantType, SendAs, TokenRequ
 #[allow(unused_imports)]
 pub use children::{BatchOfParents, CollectionFeed, EmbeddedList, Feed, Parent};
 #[allow(unused_imports)]
-pub use collection::{Collection, Column, Deletes, Discover, FieldIs, LimitType, Select, Shape, Webhook};
+pub use collection::{Collection, Column, Deletes, Discover, FieldIs, LimitType, Pairs, Select, Shape, Webhook};
 #[allow(unused_imports)]
 pub use cursor::{fixed_offset, Ceiling, Cursor, Format, Granularity, Lookback, Opaque, Restart, SortOrder};
 #[allow(unused_imports)]

@@ -38,20 +38,32 @@ pub fn snake_case(field: &str) -> String {
 /// Of fields that would have the same name the first keeps it; a later one gets a hash of its own name behind it, and
 /// so does one that would take a name of [`ENGINE_COLUMNS`]. A field added at the end never renames one before it.
 pub fn unique_names<'a>(fields: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    unique_names_of(fields.into_iter().map(|field| (field, field)))
+}
+
+/// The same for fields that are named after something else than their own name: (what a column is named after, own name).
+/// The hash is that of the own name, which stays when a title changes.
+pub fn unique_names_of<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let mut taken: HashSet<String> = ENGINE_COLUMNS.iter().map(|name| (*name).to_string()).collect();
     let mut names = Vec::new();
-    for field in fields {
-        let plain = snake_case(field);
-        let mut name = plain.clone();
-        let mut salted = field.to_string();
-        // The same field twice, or two hashes alike: a longer text to hash gives another name.
-        while !taken.insert(name.clone()) {
-            name = with_hash(&plain, &salted);
-            salted.push('_');
-        }
+    for (called, own) in fields {
+        let name = free_name(&snake_case(called), own, &taken);
+        taken.insert(name.clone());
         names.push(name);
     }
     names
+}
+
+/// `plain`, or where that is taken a name that ends in a hash of the field's `own` name.
+pub fn free_name(plain: &str, own: &str, taken: &HashSet<String>) -> String {
+    let mut name = plain.to_string();
+    let mut salted = own.to_string();
+    // The same field twice, or two hashes alike: a longer text to hash gives another name.
+    while taken.contains(&name) {
+        name = with_hash(plain, &salted);
+        salted.push('_');
+    }
+    name
 }
 
 /// `name`, cut to make room for `_` and eight hex digits that only `field` decides.

@@ -62,6 +62,9 @@ pub struct RateGroup {
     pub paths: Vec<String>,
     #[serde(default)]
     pub calls: Option<u32>,
+    /// A setting that says how many calls this account may make instead, where that depends on what was bought.
+    #[serde(default)]
+    pub calls_setting: Option<String>,
     #[serde(default)]
     pub per_seconds: Option<u32>,
     /// Requests of the group in flight at once; 0: they count among those of the source.

@@ -1,19 +1,32 @@
-//! Decides what a server's own numbers change in a source: its overlap and its pace.
+//! Decides what a server's own numbers change in a source: its overlap, its pace, and that of single groups of calls.
 //!
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::{Cursor, Deletes, Source};
 use std::sync::Arc;
 
-/// The source with the server's own overlap (for every cursor and the feed) and pace, where it has them.
-pub fn tuned(source: Arc<Source>, overlap_seconds: Option<u64>, calls_per_second: Option<u32>) -> Arc<Source> {
-    if overlap_seconds.is_none() && calls_per_second.is_none() {
+/// The source with the server's own overlap (for every cursor and the feed) and pace, where it has them. `setting` gives the
+/// number of a setting.
+pub fn tuned(
+    source: Arc<Source>,
+    overlap_seconds: Option<u64>,
+    calls_per_second: Option<u32>,
+    setting: impl Fn(&str) -> Option<u32>,
+) -> Arc<Source> {
+    let groups = source.rate.iter().flat_map(|rate| &rate.groups);
+    let own_pace = groups.filter_map(|group| group.calls_setting.as_deref()).any(|name| setting(name).is_some());
+    if overlap_seconds.is_none() && calls_per_second.is_none() && !own_pace {
         return source;
     }
     let mut source = Source::clone(&source);
     if let Some(overlap) = overlap_seconds {
         for cursor in cursors(&mut source) {
             cursor.overlap_seconds = overlap;
+        }
+    }
+    for group in source.rate.iter_mut().flat_map(|rate| &mut rate.groups) {
+        if let Some(calls) = group.calls_setting.as_deref().and_then(&setting).filter(|calls| *calls > 0) {
+            group.calls = Some(calls);
         }
     }
     if let Some(pace) = calls_per_second {
@@ -59,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_overlap_of_the_server_reaches_every_cursor() {
-        let source = tuned(desk(), Some(7), None);
+        let source = tuned(desk(), Some(7), None, |_| None);
         let deals = source.collection("deals").unwrap();
         let changes = deals.incremental.as_ref().and_then(|list| list.cursor.as_ref());
         let Deletes::Listing { list, .. } = &deals.deletes else { panic!("{:?}", deals.deletes) };
@@ -72,7 +85,7 @@ mod tests {
     #[test]
     fn without_own_numbers_the_source_is_shared() {
         let source = desk();
-        assert!(Arc::ptr_eq(&source, &tuned(source.clone(), None, None)));
-        assert!(tuned(source, None, Some(5)).rate.is_some());
+        assert!(Arc::ptr_eq(&source, &tuned(source.clone(), None, None, |_| None)));
+        assert!(tuned(source, None, Some(5), |_| None).rate.is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! Decides how each collection of a run ended, and records it where it outlives what may come.
 
-use super::run::{Ended, Job, Requests, Run};
+use super::run::{Ended, Job, Purpose, Requests, Run};
 use super::state::{self, Outcome, Stop};
 use super::{reconcile, subtransaction};
 use crate::error::{Reach, SyncError};
@@ -32,6 +32,10 @@ impl Run {
                 }
                 continue;
             }
+            if self.meet_unknown(*at)? {
+                again.push(*at);
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(*at).filter(|job| job.ended.is_none()) else { continue };
             let mut unmarked = None;
             // What lies in a part that was passed over is not gone.
@@ -42,8 +46,11 @@ impl Run {
                     Err(report) => unmarked = Some(report),
                 }
             }
-            let checkpoint = end.checkpoints.get(index).and_then(Option::as_ref).filter(|_| !job.keys_only);
-            state::save_end(&server.name, &job.collection.name, checkpoint)?;
+            let is_refresh = job.purpose == Purpose::Refresh;
+            let checkpoint = end.checkpoints.get(index).and_then(Option::as_ref).filter(|_| is_refresh);
+            if !matches!(job.purpose, Purpose::Backfill { .. }) {
+                state::save_end(&server.name, &job.collection.name, checkpoint)?;
+            }
             if let Some(checkpoint) =
                 checkpoint.filter(|_| job.mode == "resumed" && !job.is_catching_up && unmarked.is_none())
             {
@@ -59,7 +66,7 @@ impl Run {
             }
             job.notes.extend(end.notes.iter().cloned());
             // The rows of the listing are right; only what is gone waits for somebody to look.
-            let status = if job.keys_only { "failed" } else { "partial" };
+            let status = if job.purpose == Purpose::Reconcile { "failed" } else { "partial" };
             job.ended = Some(unmarked.map_or(Ended::Well, |report| Ended::Badly(report, status)));
             self.tell(*at);
         }

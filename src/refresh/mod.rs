@@ -1,7 +1,9 @@
 //! Keeps local tables fresh.
 
+pub mod backfill;
 pub mod context;
 pub mod ending;
+pub mod fields;
 pub mod lock;
 pub mod prepare;
 pub mod reconcile;

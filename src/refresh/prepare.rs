@@ -1,27 +1,26 @@
 //! Gets a collection ready to be read: its lock, the app's description of it, and its two tables.
 
-use super::context::ask;
+use super::backfill;
 use super::ending::is_deferral;
-use super::run::{now_us, Ended, Job, Requests, Run};
+use super::fields::Fields;
+use super::run::{now_us, Ended, Job, Purpose, Requests, Run};
 use super::state::{self, State};
 use super::tables::{self, LocalTable};
 use super::write::{Counts, Writer};
 use super::{lock, reconcile, subtransaction};
 use crate::catalog;
 use crate::error::SyncError;
-use crate::extract::{describe, is_described, Described, Output};
+use crate::extract::Output;
 use crate::http::Stats;
 use crate::manifest::{Collection, Deletes};
-use crate::options::{self, SchemaChanges};
+use crate::options;
 use crate::report::{fail, Report};
 use pgrx::pg_sys;
 use pgrx::PgSqlErrorCode as Code;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The app is asked to describe a collection again after this long.
-const DESCRIBE_AGAIN: f64 = 86_400.0;
 
 impl Run {
     /// Locks a collection and gets its tables ready; what cannot be is an outcome, not an error.
@@ -29,7 +28,7 @@ impl Run {
         &mut self,
         collection: Arc<Collection>,
         table: Option<pg_sys::Oid>,
-        reconcile: bool,
+        purpose: Purpose,
     ) -> Result<(), Report> {
         let name = collection.name.clone();
         if let Some(reason) = &collection.unsupported {
@@ -54,8 +53,8 @@ impl Run {
         let stats = Arc::new(Stats::default());
         let (started, started_us) = (Instant::now(), now_us());
         let state = state::load(&self.context.server.name, &name)?;
-        let described = match self.described(&collection, &state, &stats, false) {
-            Ok(described) => described,
+        let fields = match self.described(&collection, &state, &stats, false) {
+            Ok(fields) => fields,
             Err(error) => {
                 let status = match &error {
                     SyncError::Unsupported { .. } => "skipped",
@@ -72,8 +71,8 @@ impl Run {
                 return Ok(());
             }
         };
-        let tables = subtransaction::guarded(|| self.tables(&collection, table, &described, &state));
-        let (local, mut output, mut writer, notes) = match tables {
+        let tables = subtransaction::guarded(|| self.tables(&collection, table, fields, &state));
+        let (local, mut output, mut writer, mut notes) = match tables {
             Ok(ready) => ready,
             Err(mut report) => {
                 report.message = format!("{}.{name}: {}", self.context.server.name, report.message);
@@ -81,17 +80,28 @@ impl Run {
                 return Ok(());
             }
         };
+        let reconcile = purpose == Purpose::Reconcile;
+        if let Purpose::Backfill { column } = &purpose {
+            output = backfill::narrowed(&output, column, &self.context.server.name)?;
+            if local.is_empty {
+                self.nothing_to_fill(&name);
+                return Ok(());
+            }
+            writer = Writer::filling(&local, &output)?;
+            notes.extend(self.backfill_note(&collection));
+        }
         // A table that was dropped or emptied begins anew: its checkpoint accounts for rows that are gone.
         let emptied = local.is_empty && state.rows_stored > 0;
         let (checkpoint, position) =
-            if reconcile || emptied { (None, None) } else { (state.checkpoint, state.position) };
+            if purpose != Purpose::Refresh || emptied { (None, None) } else { (state.checkpoint, state.position) };
         output.checkpoint = checkpoint;
         let mode = match (&output.checkpoint, &position) {
+            _ if matches!(purpose, Purpose::Backfill { .. }) => "backfill",
             (Some(_), _) => "incremental",
             (None, Some(_)) => "resumed",
             (None, None) => "full",
         };
-        writer.expect_new(mode != "incremental" && !reconcile && (local.is_empty || mode == "resumed"));
+        writer.expect_new(matches!(mode, "full" | "resumed") && !reconcile && (local.is_empty || mode == "resumed"));
         // A full listing over rows that are already there also shows which of them are gone, where the app deletes at all.
         let begins = mode == "full" && !local.is_empty && !matches!(collection.deletes, Deletes::None);
         let goes_on = mode == "resumed" && state.marks_missing;
@@ -100,7 +110,7 @@ impl Run {
         } else {
             None
         };
-        if mode == "full" && !reconcile {
+        if mode == "full" && purpose == Purpose::Refresh {
             state::save_begin(&self.context.server.name, &name, begins, local.is_empty)?;
         }
         if self.committing {
@@ -125,41 +135,13 @@ impl Run {
             described_again: false,
             is_catching_up: false,
             told: started,
-            keys_only: reconcile,
+            purpose,
+            unknown: BTreeSet::new(),
             seen,
             ended: None,
             _lock: lock,
         });
         Ok(())
-    }
-
-    /// The app's own description of a collection, from memory while it is young enough.
-    pub(super) fn described(
-        &self,
-        collection: &Collection,
-        state: &State,
-        stats: &Arc<Stats>,
-        refused: bool,
-    ) -> Result<Option<Described>, SyncError> {
-        if !is_described(&self.context.server.source, collection) {
-            return Ok(None);
-        }
-        if let (Some(known), Some(age), false) = (&state.described, state.described_age, refused) {
-            if age < DESCRIBE_AGAIN {
-                return Ok(Some(known.clone()));
-            }
-        }
-        let known = collection.clone();
-        let since = state.described.as_ref().and_then(|d| d.last_modified.clone()).filter(|_| !refused);
-        let answer = ask(&self.context, stats, move |api| {
-            Box::pin(async move { describe(&api, &known, since.as_deref()).await })
-        })?;
-        let described = match (answer, &state.described) {
-            (Some(new), _) => new,
-            (None, Some(known)) => known.clone(),
-            (None, None) => return Err(SyncError::internal("unchanged since never")),
-        };
-        Ok(Some(described))
     }
 
     /// The tables of a collection, brought up to what the app describes.
@@ -168,72 +150,39 @@ impl Run {
         &self,
         collection: &Arc<Collection>,
         table: Option<pg_sys::Oid>,
-        described: &Option<Described>,
+        fields: Fields,
         state: &State,
     ) -> Result<(LocalTable, Output, Writer, Vec<String>), Report> {
         let server = &self.context.server;
-        let mut notes = Vec::new();
+        let Fields { mut described, note } = fields;
+        let mut notes: Vec<String> = note.into_iter().collect();
         let mut live = tables::ensure_live(server, collection, described.as_ref(), table)?;
-        if let Some(now) = described {
-            if let Some(before) = state.described.as_ref().filter(|before| *before != now) {
-                self.follow_schema(&mut live, before, now, &mut notes)?;
+        if let Some(now) = &mut described {
+            let before = state.described.as_ref();
+            // Fields kept in extra become columns when the user wishes so now, although the app says nothing new.
+            let waits = now.columns.iter().any(|column| column.in_extra);
+            if let Some(before) = before.filter(|before| *before != now || waits) {
+                self.follow_schema(collection, &mut live, before, now, &mut notes)?;
             }
-            if state.described.as_ref() != Some(now) || state.described_age.is_none_or(|age| age >= DESCRIBE_AGAIN) {
+            let after = options::describe_after_seconds(&server.options);
+            if before != Some(now) || state.described_age.is_none_or(|age| age >= after) {
                 state::save_described(&server.name, &collection.name, now)?;
             }
         }
         let local = tables::ensure_local(server, collection, &live)?;
-        let described = described.clone().map(Arc::new);
+        let described = described.map(Arc::new);
         let output = tables::output(collection.clone(), described, &live, &local)?;
         let writer = Writer::new(&local, &output)?;
         Ok((local, output, writer, notes))
     }
 
-    pub(super) fn follow_schema(
-        &self,
-        live: &mut catalog::ForeignTable,
-        before: &Described,
-        now: &Described,
-        notes: &mut Vec<String>,
-    ) -> Result<(), Report> {
-        match options::schema_changes(&self.context.server.options) {
-            SchemaChanges::Extra => {}
-            SchemaChanges::Add => {
-                let added = tables::add_described(live, before, now)?;
-                if !added.is_empty() {
-                    notes.push(format!("new columns: {}; older rows fill as they change", added.join(", ")));
-                    *live = catalog::foreign_table(live.oid)?;
-                }
-            }
-            SchemaChanges::Fail => {
-                let fresh: Vec<&str> = now
-                    .columns
-                    .iter()
-                    .filter(|c| !c.off && !before.columns.iter().any(|old| old.field == c.field))
-                    .map(|c| c.name.as_str())
-                    .collect();
-                if !fresh.is_empty() {
-                    return Err(fail(
-                        Code::ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION, // HV021
-                        format!("{}.{}: the app has new fields", self.context.server.name, live.collection),
-                        format!("They are: {}.", fresh.join(", ")),
-                        "Set the server's option schema_changes to 'add' or 'extra', or add the columns.",
-                    ));
-                }
-            }
-        }
-        let gone = tables::drop_undescribed(live, before, now)?;
-        if !gone.is_empty() {
-            notes.push(format!("fields gone at the app, columns kept as they are: {}", gone.join(", ")));
-            *live = catalog::foreign_table(live.oid)?;
-        }
-        Ok(())
-    }
-
     /// A field was refused: ask for the present fields once, and read again without it.
     pub(super) fn describe_again(&mut self, jobs: &[usize], error: SyncError) -> Result<Option<Requests>, Report> {
         let first = jobs.first().copied().and_then(|at| self.jobs.get(at).map(|job| (at, job)));
-        let Some((at, job)) = first.filter(|(_, job)| !job.described_again && jobs.len() == 1) else {
+        let Some((at, job)) = first.filter(|(_, job)| {
+            let is_backfill = matches!(job.purpose, Purpose::Backfill { .. });
+            !job.described_again && jobs.len() == 1 && !is_backfill
+        }) else {
             self.end_badly(jobs, &error)?;
             return Ok(None);
         };
@@ -241,14 +190,14 @@ impl Run {
         let table = catalog::foreign_tables(&self.context.server)?.get(&collection.name).copied();
         let state = state::load(&self.context.server.name, &collection.name)?;
         let stats = Arc::new(Stats::default());
-        let described = match self.described(&collection, &state, &stats, true) {
-            Ok(described) => described,
+        let fields = match self.described(&collection, &state, &stats, true) {
+            Ok(fields) => fields,
             Err(other) => {
                 self.end_badly(jobs, &other)?;
                 return Ok(None);
             }
         };
-        let ready = subtransaction::guarded(|| self.tables(&collection, table, &described, &state));
+        let ready = subtransaction::guarded(|| self.tables(&collection, table, fields, &state));
         let Some(job) = self.jobs.get_mut(at) else { return Ok(None) };
         job.calls += stats.calls.load(Ordering::Relaxed) as i64;
         job.described_again = true;

@@ -22,7 +22,7 @@ use crate::report::{self, Report, Subject};
 use pgrx::prelude::*;
 use pgrx::PgSqlErrorCode as Code;
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -43,8 +43,18 @@ pub struct Order<'a> {
     pub collections: Option<Vec<String>>,
     /// Commit after each batch (the procedure form).
     pub committing: bool,
-    /// Read everything and mark what is not there any more.
-    pub reconcile: bool,
+    pub purpose: Purpose,
+}
+
+/// What a collection is read for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be up to date.
+    Refresh,
+    /// Everything is read for its keys, and what is not there any more is marked.
+    Reconcile,
+    /// One column of the rows that are there.
+    Backfill { column: String },
 }
 
 /// One collection on its way through a run.
@@ -70,8 +80,10 @@ pub(super) struct Job {
     /// A resumed listing has ended, and the changes since its start are being read.
     pub(super) is_catching_up: bool,
     pub(super) told: Instant,
-    /// Everything is read for its keys, leaving the checkpoint alone.
-    pub(super) keys_only: bool,
+    /// Anything but a refresh leaves the checkpoint alone.
+    pub(super) purpose: Purpose,
+    /// Fields of the account that records had and its description did not name.
+    pub(super) unknown: BTreeSet<String>,
     pub(super) seen: Option<reconcile::Seen>,
     pub(super) ended: Option<Ended>,
     pub(super) _lock: Lock,
@@ -162,7 +174,7 @@ pub fn run(order: Order<'_>) -> Result<Vec<Outcome>, Report> {
         return Ok(run.outcomes);
     }
     for (collection, table) in wanted {
-        run.prepare(collection, table, order.reconcile)?;
+        run.prepare(collection, table, order.purpose.clone())?;
     }
     run.commit()?;
     run.read()?;
@@ -260,11 +272,16 @@ impl Run {
         let source = &self.context.server.source;
         let ready: Vec<(usize, &Job)> =
             jobs.into_iter().filter_map(|at| self.jobs.get(at).map(|job| (at, job))).collect();
-        if ready.iter().any(|(_, job)| job.keys_only) {
-            let keys = |(at, job): &(usize, &Job)| {
-                (vec![*at], ReadRequest { outputs: vec![job.output.clone()], mode: Mode::Keys })
+        let mode = |purpose: &Purpose| match purpose {
+            Purpose::Refresh => None,
+            Purpose::Reconcile => Some(Mode::Keys),
+            Purpose::Backfill { .. } => Some(Mode::Columns),
+        };
+        if let Some(mode) = ready.iter().find_map(|(_, job)| mode(&job.purpose)) {
+            let alone = |(at, job): &(usize, &Job)| {
+                (vec![*at], ReadRequest { outputs: vec![job.output.clone()], mode: mode.clone() })
             };
-            return ready.iter().map(keys).collect();
+            return ready.iter().map(alone).collect();
         }
         let single = |(at, job): &(usize, &Job)| {
             let mode = match &job.output.checkpoint {
@@ -330,7 +347,9 @@ impl Run {
                 let jobs = stream.jobs.clone();
                 match error {
                     SyncError::FieldRefused { .. } => self.describe_again(&jobs, error),
-                    SyncError::CursorExpired { detail } => self.read_fully(&jobs, &detail).map(Some),
+                    SyncError::CursorExpired { detail } if self.is_refresh(&jobs) => {
+                        self.read_fully(&jobs, &detail).map(Some)
+                    }
                     other => {
                         self.end_badly(&jobs, &other)?;
                         Ok(None)
@@ -338,6 +357,10 @@ impl Run {
                 }
             }
         }
+    }
+
+    fn is_refresh(&self, jobs: &[usize]) -> bool {
+        jobs.iter().filter_map(|at| self.jobs.get(*at)).all(|job| job.purpose == Purpose::Refresh)
     }
 
     /// Stores a page, and those that wait behind it: when the app is quicker than the table, fewer and larger
@@ -371,6 +394,7 @@ impl Run {
         let server = self.context.server.name.clone();
         let Some(job) = self.jobs.get_mut(at).filter(|job| job.ended.is_none()) else { return Ok(()) };
         let way = job.writer.way();
+        job.unknown.extend(batches.iter().flat_map(|batch| batch.unknown.iter().cloned()));
         let Job { writer, seen, output, collection, .. } = job;
         let mut write = |way: Way| {
             subtransaction::guarded(|| {
@@ -409,7 +433,7 @@ impl Run {
     pub(super) fn save(&mut self, at: usize, position: Option<&Value>) -> Result<(), Report> {
         let server = self.context.server.name.clone();
         let Some(job) = self.jobs.get_mut(at).filter(|job| job.ended.is_none()) else { return Ok(()) };
-        match position.filter(|_| !job.keys_only) {
+        match position.filter(|_| job.purpose == Purpose::Refresh) {
             Some(position) => state::save_position(&server, &job.collection.name, position, &job.unsaved)?,
             None => state::save_rows(&server, &job.collection.name, &job.unsaved)?,
         }

@@ -76,6 +76,18 @@ pub fn save_described(server: &str, collection: &str, described: &Described) -> 
     })
 }
 
+/// Has the next refresh ask the app again what fields there are.
+pub fn describe_soon(server: &str, collection: &str) -> Result<(), Report> {
+    spi::as_owner(|| {
+        spi::run(
+            "UPDATE cloudsync.collection_state SET described_at = NULL \
+             WHERE server OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2",
+            &[server.into(), collection.into()],
+        )?;
+        Ok(())
+    })
+}
+
 /// Begins a full refresh: no open position, and whether it notes the keys it sees. An empty table counts from 0 again.
 ///
 /// The old checkpoint accounts for rows that are gone, or no longer reaches far enough: should this refresh fail, the next

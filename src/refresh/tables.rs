@@ -4,7 +4,7 @@
 
 use super::subtransaction;
 use crate::catalog::{self, ForeignTable, Server, TableColumn, ENGINE_COLUMNS};
-use crate::extract::{Described, OutColumn, Output};
+use crate::extract::{Described, DescribedColumn, OutColumn, Output};
 use crate::manifest::{Collection, Deletes, Format, Protocol};
 use crate::report::{fail, Report};
 use crate::spi;
@@ -28,27 +28,31 @@ pub struct LocalTable {
 }
 
 /// A column as a new table gets it.
-struct NewColumn {
-    name: String,
+pub(super) struct NewColumn {
+    pub(super) name: String,
     type_name: String,
     field: Option<String>,
     format: Format,
 }
 
+/// A table of PostgreSQL has at most 1600 columns, those that were dropped included; some are left for the user and us.
+pub const MOST_COLUMNS: usize = 1500;
+
+pub(super) fn new_column(column: &DescribedColumn) -> NewColumn {
+    NewColumn {
+        name: column.name.clone(),
+        type_name: column.type_name.clone(),
+        field: Some(column.field.clone()).filter(|field| field != &column.name),
+        format: column.format,
+    }
+}
+
 /// The columns that a collection offers: as the app describes them, else as the source file does.
 fn offered(collection: &Collection, described: Option<&Described>) -> Vec<NewColumn> {
     match described {
-        Some(described) => described
-            .columns
-            .iter()
-            .filter(|column| !column.off)
-            .map(|column| NewColumn {
-                name: column.name.clone(),
-                type_name: column.type_name.clone(),
-                field: Some(column.field.clone()),
-                format: Format::Auto,
-            })
-            .collect(),
+        Some(described) => {
+            described.columns.iter().filter(|column| !column.off).take(MOST_COLUMNS).map(new_column).collect()
+        }
         None => collection
             .columns
             .iter()
@@ -63,7 +67,7 @@ fn offered(collection: &Collection, described: Option<&Described>) -> Vec<NewCol
 }
 
 /// The definition of one column of a foreign table.
-fn foreign_column(column: &NewColumn) -> String {
+pub(super) fn foreign_column(column: &NewColumn) -> String {
     let mut options = Vec::new();
     if let Some(field) = &column.field {
         options.push(format!("field {}", quote_literal(field)));
@@ -187,7 +191,7 @@ fn kind_name(kind: &str) -> &'static str {
 }
 
 /// Types a local column may have instead of the live one's, because they hold everything it holds.
-fn widens(live: pg_sys::Oid, local: pg_sys::Oid) -> bool {
+pub(super) fn widens(live: pg_sys::Oid, local: pg_sys::Oid) -> bool {
     let any = [pg_sys::TEXTOID, pg_sys::VARCHAROID];
     let numbers = [pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
     live == local
@@ -209,7 +213,7 @@ fn engine_column_ddl() -> [(&'static str, &'static str, pg_sys::Oid); 5] {
 }
 
 /// Columns of the live table that are stored as such; the engine's own are kept by the engine.
-fn stored(live: &ForeignTable) -> impl Iterator<Item = &TableColumn> {
+pub(super) fn stored(live: &ForeignTable) -> impl Iterator<Item = &TableColumn> {
     live.columns.iter().filter(|column| !ENGINE_COLUMNS.contains(&column.name.as_str()))
 }
 
@@ -352,46 +356,14 @@ fn check_key(oid: pg_sys::Oid, qualified: &str, collection: &Collection) -> Resu
     ))
 }
 
-/// Adds columns that the app newly describes to the foreign table; `ensure_local` follows.
-pub fn add_described(live: &ForeignTable, before: &Described, now: &Described) -> Result<Vec<String>, Report> {
-    let fresh: Vec<NewColumn> = now
-        .columns
-        .iter()
-        .filter(|column| !column.off)
-        .filter(|column| !before.columns.iter().any(|old| old.field == column.field))
-        .filter(|column| !live.columns.iter().any(|have| have.name == column.name))
-        .map(|column| NewColumn {
-            name: column.name.clone(),
-            type_name: column.type_name.clone(),
-            field: Some(column.field.clone()),
-            format: Format::Auto,
-        })
-        .collect();
-    if fresh.is_empty() {
-        return Ok(Vec::new());
-    }
-    let adds: Vec<String> = fresh.iter().map(|column| format!("ADD COLUMN {}", foreign_column(column))).collect();
-    spi::run(&format!("ALTER FOREIGN TABLE {} {}", relation_name(live.oid)?, adds.join(", ")), &[])?;
-    Ok(fresh.into_iter().map(|column| column.name).collect())
+/// The columns of a collection's local table, by name; none when there is no such table.
+pub fn local_columns(server: &Server, collection: &Collection) -> Result<BTreeMap<String, pg_sys::Oid>, Report> {
+    let oid = relation_oid(&server.schema(), &collection.name)?;
+    let present = catalog::table_columns(oid, false)?;
+    Ok(present.into_iter().map(|column| (column.name, column.type_oid)).collect())
 }
 
-/// Drops columns from the foreign table whose field the app no longer has; the local table keeps them and their values.
-pub fn drop_undescribed(live: &ForeignTable, before: &Described, now: &Described) -> Result<Vec<String>, Report> {
-    let gone: Vec<&TableColumn> = stored(live)
-        .filter(|column| {
-            let field = column.field.as_deref().unwrap_or(&column.name);
-            let has = |described: &Described| described.columns.iter().any(|have| have.field == field);
-            has(before) && !has(now)
-        })
-        .collect();
-    for column in &gone {
-        let name = relation_name(live.oid)?;
-        spi::run(&format!("ALTER FOREIGN TABLE {name} DROP COLUMN {}", quote_identifier(&column.name)), &[])?;
-    }
-    Ok(gone.into_iter().map(|column| column.name.clone()).collect())
-}
-
-fn relation_name(oid: pg_sys::Oid) -> Result<String, Report> {
+pub fn relation_name(oid: pg_sys::Oid) -> Result<String, Report> {
     Ok(spi::value(
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \

@@ -60,6 +60,8 @@ pub enum Way {
     /// None of them is there yet, as far as known: quick, and an error (23505) when one is.
     Insert,
     Upsert,
+    /// Rows that are there get one column's value.
+    Fill,
 }
 
 /// Writes the batches of one output.
@@ -75,6 +77,8 @@ pub struct Writer {
     as_expected: u32,
     surprises: u32,
     expects_new: bool,
+    /// The statement of [`Way::Fill`], for a writer that does nothing else.
+    fill: Option<String>,
     /// One row on its way, used again for each.
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
@@ -117,9 +121,17 @@ impl Writer {
             as_expected: 0,
             surprises: 0,
             expects_new: false,
+            fill: None,
             values: vec![pg_sys::Datum::from(0); width],
             nulls: vec![true; width],
         })
+    }
+
+    /// A writer that fills the last column of rows that are there.
+    pub fn filling(table: &LocalTable, output: &Output) -> Result<Self, Report> {
+        let mut writer = Writer::new(table, output)?;
+        writer.fill = Some(super::backfill::statement(table, output));
+        Ok(writer)
     }
 
     /// Rows to come are not there yet, as in a first load; should that be wrong, nothing but time is lost.
@@ -128,7 +140,9 @@ impl Writer {
     }
 
     pub fn way(&self) -> Way {
-        if self.expects_new && self.surprises <= 1 + self.as_expected / RARELY {
+        if self.fill.is_some() {
+            Way::Fill
+        } else if self.expects_new && self.surprises <= 1 + self.as_expected / RARELY {
             Way::Insert
         } else {
             Way::Upsert
@@ -250,8 +264,19 @@ impl Writer {
                 counts.deleted += marked_deleted(batches, chosen);
             }
             Way::Upsert => self.upsert(whole, versions, counts)?,
+            Way::Fill => {
+                let sql = self.fill.clone().unwrap_or_default();
+                let (filled, _, _) = self.counts_of("fill", &sql)?;
+                counts.updated += filled;
+                let sql = self.statements.stale.clone();
+                let stale = if versions { self.counts_of("stale", &sql)?.0.min(whole - filled) } else { 0 };
+                counts.stale += stale;
+                counts.unchanged += whole - filled - stale;
+            }
         }
-        if tombstones > 0 {
+        if way == Way::Fill {
+            counts.unchanged += tombstones;
+        } else if tombstones > 0 {
             let sql = self.statements.tombstone.clone();
             let (marked, _, _) = self.counts_of("tombstone", &sql)?;
             counts.updated += marked;

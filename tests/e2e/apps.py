@@ -1,4 +1,4 @@
-"""What the tests know of the two simulated apps: how to connect them, and how to compare a table with the truth."""
+"""What the tests know of the simulated apps: how to connect them, and how to compare a table with the truth."""
 
 import datetime
 import json
@@ -9,9 +9,12 @@ from psycopg import sql
 CREDENTIALS = {
     "salesforce": {"client_id": "sim-client", "client_secret": "sim-secret", "refresh_token": "sim-refresh"},
     "stripe": {"api_key": "sk_test_sim"},
+    "hubspot": {"access_token": "pat-na1-simulated"},
+    "intercom": {"access_token": "sim-intercom-token"},
+    "zendesk": {"email": "agent@sim.example", "api_token": "sim-token"},
 }
 # The server option that leads to the simulator.
-ADDRESS = {"salesforce": "login_url", "stripe": "base_url"}
+ADDRESS = {"salesforce": "login_url", **dict.fromkeys(["stripe", "hubspot", "intercom", "zendesk"], "base_url")}
 # The words that must never be seen outside the user mapping.
 SECRETS = ["sim-secret", "sim-refresh", "sk_test_sim"]
 

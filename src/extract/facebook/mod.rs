@@ -41,7 +41,7 @@ impl Reader for Facebook {
                 return scan::read(api, single_output(&request)?, scan, sink).await.map_err(words::explained)
             }
             Mode::Full { resume } => (resume.as_ref(), false, true),
-            Mode::Keys => (None, false, false),
+            Mode::Keys | Mode::Columns => (None, false, false),
             Mode::Incremental => (None, true, false),
         };
         let mut run = Run::new(api, &request.outputs, sink, keeps_position);

@@ -45,6 +45,7 @@ impl Reader for GoogleAds {
             Mode::Full { resume } => Kind::Full(resume.as_ref()),
             Mode::Incremental => Kind::Changes,
             Mode::Keys => Kind::Keys,
+            Mode::Columns => Kind::Full(None),
             Mode::Scan(wanted) => {
                 let output = single_output(&request)?;
                 let plan = Plan::new(output, api.account(), false)?;

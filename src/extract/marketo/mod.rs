@@ -98,6 +98,7 @@ impl Reader for MarketoBulk {
         let base = base_of(api, outputs)?;
         match &request.mode {
             Mode::Full { resume } => load::full(api, outputs, &base, resume.as_ref(), sink).await,
+            Mode::Columns => load::full(api, outputs, &base, None, sink).await,
             Mode::Keys => load::keys(api, outputs, &base, sink).await,
             Mode::Incremental => changes::since_checkpoint(api, outputs, &base, sink).await,
             Mode::Scan(scan) => scan::read(api, single_output(&request)?, &base, scan, sink).await,

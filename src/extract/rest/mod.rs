@@ -30,6 +30,7 @@ pub(super) mod walk;
 mod wide;
 pub(super) mod windows;
 
+pub use discover::by_file;
 pub use feed::is_followed;
 pub use tables::KEY_SEPARATOR;
 
@@ -38,7 +39,7 @@ use super::sink::Sink;
 use super::{json, single_output, Described, Mode, Op, OutColumn, Output, Pushed, ReadEnd, ReadRequest, Scan};
 use crate::error::SyncError;
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::Collection;
+use crate::manifest::{Collection, Source};
 
 /// The reader of everything that data can describe.
 pub struct Rest;
@@ -58,7 +59,7 @@ impl Reader for Rest {
             read => read?,
         };
         let is_full = match &request.mode {
-            Mode::Keys | Mode::Scan(_) => return Ok(end),
+            Mode::Keys | Mode::Columns | Mode::Scan(_) => return Ok(end),
             Mode::Full { .. } => true,
             Mode::Incremental => false,
         };
@@ -89,6 +90,10 @@ impl Reader for Rest {
         collection.discover.is_some()
     }
 
+    fn asks_for_fields(source: &Source, collection: &Collection) -> bool {
+        request::bases(source, collection).is_ok_and(|bases| bases.iter().all(|base| base.select.is_some()))
+    }
+
     async fn describe(
         api: &ApiClient,
         collection: &Collection,
@@ -108,7 +113,7 @@ async fn read_together(
 ) -> Result<ReadEnd, SyncError> {
     match mode {
         Mode::Full { resume } => full::read(api, outputs, resume.as_ref(), keep_position, sink).await,
-        Mode::Keys => full::read(api, outputs, None, false, sink).await,
+        Mode::Keys | Mode::Columns => full::read(api, outputs, None, false, sink).await,
         Mode::Incremental => incremental::read(api, outputs, sink).await,
         Mode::Scan(_) => Err(SyncError::internal("a live query is read for itself")),
     }

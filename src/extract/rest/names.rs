@@ -62,6 +62,9 @@ impl Names {
 /// The fields to ask for by name, in parts that the app takes at once.
 pub fn fields(base: &Collection, outputs: &[Output]) -> Vec<Vec<String>> {
     let Some(select) = &base.select else { return Vec::new() };
+    // What is in a body does not make the address longer.
+    let is_long = base.json.is_some() && select.limit_type == LimitType::Characters;
+    let select = &Select { limit: select.limit.filter(|_| !is_long), ..select.clone() };
     let mut names: Vec<String> = Vec::new();
     let mut add = |name: &str| {
         if !name.is_empty() && !names.iter().any(|known| known == name) {
@@ -75,6 +78,10 @@ pub fn fields(base: &Collection, outputs: &[Output]) -> Vec<Vec<String>> {
     let mut paths: Vec<Vec<String>> = own.clone().flat_map(|o| &o.columns).map(|column| column.path.clone()).collect();
     let cursor = base.cursor.iter().map(|cursor| crate::manifest::field_path(&cursor.field));
     let key = base.primary_key.iter().filter_map(|name| base.column(name)).map(|column| column.path());
+    // What is kept in `extra` has to be asked for, too.
+    let kept = own.clone().filter(|output| output.keep_extra).filter_map(|output| output.described.as_deref());
+    let kept = kept.flat_map(|described| &described.columns).filter(|column| column.in_extra);
+    paths.extend(kept.map(|column| crate::manifest::field_path(&column.field)));
     paths.extend(cursor.chain(key));
     paths.extend(children.filter_map(|parent| parent.explode.as_deref()).map(crate::manifest::field_path));
     let outer = crate::manifest::field_path(&select.under);

@@ -121,9 +121,11 @@ fn described(object: SObject) -> Result<Described, SyncError> {
             calculated: field.calculated,
             off: field.kind == "base64" || has_parts(&field.name),
             label: field.label.clone(),
+            ..DescribedColumn::default()
         })
         .collect();
-    Ok(Described { columns, cursor_field, deleted_field, last_modified: None, replicateable: object.replicateable })
+    let replicateable = object.replicateable;
+    Ok(Described { columns, cursor_field, deleted_field, replicateable, ..Described::default() })
 }
 
 /// Whether an object's absence is a normal state of an org.

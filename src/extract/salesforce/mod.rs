@@ -37,7 +37,7 @@ use super::sink::Sink;
 use super::{single_output, Described, Mode, Op, OutColumn, Pushed, ReadEnd, ReadRequest};
 use crate::error::SyncError;
 use crate::http::{Account, ApiClient, Request};
-use crate::manifest::Collection;
+use crate::manifest::{Collection, Source};
 use plan::Plan;
 use read::{Run, Sequence};
 
@@ -62,6 +62,10 @@ impl Reader for Salesforce {
                 sync::keys(&mut run).await?;
                 None
             }
+            Mode::Columns => {
+                sync::columns(&mut run).await?;
+                None
+            }
         };
         Ok(ReadEnd { checkpoints: vec![checkpoint], notes: run.notes, ..ReadEnd::default() })
     }
@@ -71,7 +75,7 @@ impl Reader for Salesforce {
         Ok(match &request.mode {
             Mode::Scan(wanted) => scan::first_request(&plan, wanted),
             Mode::Incremental => read::first_request(&plan, &sync::bounds(&plan)?, Sequence::ByStamp),
-            Mode::Full { .. } => read::first_request(&plan, &soql::Tail::default(), Sequence::ById),
+            Mode::Full { .. } | Mode::Columns => read::first_request(&plan, &soql::Tail::default(), Sequence::ById),
             Mode::Keys => {
                 plan.fields.clear();
                 read::first_request(&plan, &soql::Tail::default(), Sequence::ById)
@@ -108,6 +112,10 @@ impl Reader for Salesforce {
     }
 
     fn is_described(_collection: &Collection) -> bool {
+        true
+    }
+
+    fn asks_for_fields(_source: &Source, _collection: &Collection) -> bool {
         true
     }
 

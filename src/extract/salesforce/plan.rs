@@ -117,6 +117,11 @@ impl Plan {
                 push_new(&mut fields, field);
             }
         }
+        // What is kept in `extra` has to be asked for, too.
+        let kept = described.iter().flat_map(|d| &d.columns).filter(|column| column.in_extra && output.keep_extra);
+        for column in kept {
+            push_new(&mut fields, soql::check_name(&column.field)?);
+        }
         Ok(Plan {
             object,
             root: root(account)?,

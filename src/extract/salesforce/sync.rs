@@ -245,6 +245,12 @@ pub async fn keys(run: &mut Run<'_>) -> Result<(), SyncError> {
     run.listing(&Tail::default(), sequence, &mut Progress::default(), &|_| None).await.map(drop)
 }
 
+/// Everything, for the table's columns alone; by a job when that is a lot.
+pub async fn columns(run: &mut Run<'_>) -> Result<(), SyncError> {
+    run.large_from = bulk::threshold(run.api.account())?;
+    list(run, false, &mut Progress::default()).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

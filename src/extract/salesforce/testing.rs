@@ -105,8 +105,8 @@ pub fn described(fields: &[(&str, &str, bool)]) -> Arc<Described> {
         columns,
         cursor_field: Some("SystemModstamp".into()),
         deleted_field: Some("IsDeleted".into()),
-        last_modified: None,
         replicateable: true,
+        ..Described::default()
     })
 }
 

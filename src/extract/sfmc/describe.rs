@@ -60,7 +60,7 @@ pub fn described(collection: &Collection, properties: &[Property]) -> Described 
             type_name: type_name(&property.data_type).to_string(),
             ..DescribedColumn::default()
         };
-        (property.name.clone(), column)
+        discover::Found { called: property.name.clone(), own: property.name.clone(), column }
     });
     let mut described = discover::described(collection, new.collect());
     for column in &mut described.columns {

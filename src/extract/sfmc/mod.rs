@@ -33,7 +33,7 @@ impl Reader for MarketingCloud {
         let output = single_output(&request)?;
         supported(&output.collection)?;
         match &request.mode {
-            Mode::Full { .. } => Reading::new(api, output, false, sink).await?.full().await,
+            Mode::Full { .. } | Mode::Columns => Reading::new(api, output, false, sink).await?.full().await,
             Mode::Incremental => Reading::new(api, output, false, sink).await?.incremental().await,
             Mode::Keys => Reading::new(api, output, true, sink).await?.keys().await,
             Mode::Scan(scan) => {

@@ -277,7 +277,8 @@ fn group_limits(group: &RateGroup) -> String {
     let paths: Vec<String> = group.paths.iter().map(|path| format!("`{path}`")).collect();
     let mut limits = Vec::new();
     if let (Some(calls), Some(seconds)) = (group.calls, group.per_seconds) {
-        limits.push(format!("{calls} in {seconds} s"));
+        let other = group.calls_setting.as_ref().map(|name| format!(" (or as `{name}` says)")).unwrap_or_default();
+        limits.push(format!("{calls} in {seconds} s{other}"));
     }
     if group.connections > 0 {
         limits.push(format!("at most {} in flight at once", group.connections));
@@ -347,6 +348,19 @@ fn details(source: &Source, collection: &Collection, page: &mut String) {
     }
     let columns: Vec<String> = collection.columns.iter().map(column_text).collect();
     add(page, format_args!("{}", columns.join(", ")));
+    if let Some(discover) = &collection.discover {
+        let off = if discover.off.is_some() { ", without hidden ones" } else { "" };
+        let place = discover.field.replace("/{name}", "");
+        add(
+            page,
+            format_args!(
+                "\nBeside these the account's own: one column for each field in `{}` that `{}` tells of{off}. Asked when the \
+                 collection is connected, and again after `describe_hours`: 1 call.",
+                place.trim_start_matches('/').replace('/', "."),
+                discover.list.path,
+            ),
+        );
+    }
 }
 
 /// Where a child's records come from.

@@ -53,8 +53,10 @@ pub struct Reader {
     credentials: BTreeMap<String, Secret>,
     /// A session of an app whose calls go with an access token.
     pub session: Option<AccessToken>,
-    /// What the app says of its fields, as the engine keeps it.
-    described: BTreeMap<String, Arc<Described>>,
+    /// What the app says of its collections' fields, where it was asked.
+    pub described: BTreeMap<String, Described>,
+    /// Fields that records had and no description names.
+    pub unknown: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Asks the app itself for access tokens, and keeps the last one as a server does.
@@ -128,6 +130,7 @@ impl Reader {
             position: None,
             token: None,
             notes: Vec::new(),
+            unknown: BTreeMap::new(),
             options: options.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             credentials: credentials.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect(),
             described: BTreeMap::new(),
@@ -177,13 +180,36 @@ impl Reader {
         ApiClient::new(account, Arc::new(Stats::default()), tokens, &ClientPool::new()).unwrap()
     }
 
-    /// Asks the app for the fields of collections, once, as the engine does before a refresh.
+    /// Asks the app what fields these collections have: their tables get columns of them.
     pub async fn describe(&mut self, names: &[&str]) {
         for name in names {
-            let collection = self.source.collection(name).unwrap();
-            let described = crate::extract::describe(&self.client(), collection, None).await.unwrap().unwrap();
-            self.described.insert(name.to_string(), Arc::new(described));
+            let collection = self.source.collection(name).unwrap().clone();
+            let told = crate::extract::describe(&self.client(), &collection, None).await.unwrap().unwrap();
+            let told = match self.described.get(*name) {
+                Some(before) => told.following(before),
+                None => told,
+            };
+            self.described.insert(name.to_string(), told);
         }
+    }
+
+    /// The columns of a table: those of the file, then the account's own.
+    pub fn columns(&self, name: &str) -> Vec<Column> {
+        let mut columns = self.source.collection(name).unwrap_or_else(|| panic!("there is no {name}")).columns.clone();
+        let own = self.described.get(name).map(|described| described.columns.as_slice()).unwrap_or_default();
+        let own: Vec<Column> = own
+            .iter()
+            .filter(|found| !found.off && !found.in_extra && !columns.iter().any(|column| column.name == found.name))
+            .map(|found| Column {
+                name: found.name.clone(),
+                type_name: found.type_name.clone(),
+                field: Some(found.field.clone()),
+                format: found.format,
+                ..Column::default()
+            })
+            .collect();
+        columns.extend(own);
+        columns
     }
 
     pub fn output(&self, name: &str) -> Output {
@@ -196,12 +222,12 @@ impl Reader {
         };
         let place = |name: &String| collection.columns.iter().position(|column| column.name == *name).unwrap();
         Output {
-            columns: collection.columns.iter().map(column).collect(),
+            columns: self.columns(name).iter().map(column).collect(),
             key: collection.primary_key.iter().map(place).collect(),
             keep_extra: true,
             checkpoint: self.checkpoints.get(name).cloned(),
             binary: None,
-            described: self.described.get(name).cloned(),
+            described: self.described.get(name).cloned().map(Arc::new),
             collection: Arc::new(collection),
         }
     }
@@ -316,6 +342,8 @@ impl Reader {
             let table = self.tables.entry(output.collection.name.clone()).or_default();
             assert_eq!(batch.rejected, [], "{}", output.collection.name);
             assert_eq!(batch.misfits, 0, "{}", output.collection.name);
+            let unknown = self.unknown.entry(output.collection.name.clone()).or_default();
+            unknown.extend(batch.unknown.iter().cloned());
             for (number, meta) in batch.rows.iter().enumerate() {
                 let cells = cells(batch, number);
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
@@ -350,15 +378,15 @@ impl Reader {
 
     /// The value of a row's column.
     pub fn cell(&self, collection: &str, key: &str, column: &str) -> Value {
-        let place = self.source.collection(collection).unwrap().columns.iter().position(|c| c.name == column).unwrap();
+        let place = self.columns(collection).iter().position(|c| c.name == column).unwrap();
         let row = self.tables[collection].rows.get(key).unwrap_or_else(|| panic!("{collection} has no {key}"));
-        row.cells[place].clone()
+        row.cells.get(place).cloned().unwrap_or_default()
     }
 
     /// Compares a table with the simulator's ledger: which rows there are, which are deleted, and every value of theirs
     /// that the ledger has. Columns in `but` are left out.
     pub async fn agrees(&self, simulator: &Simulator, collection: &str, but: &[&str]) -> usize {
-        let columns = self.source.collection(collection).unwrap().columns.clone();
+        let columns = self.columns(collection);
         let empty = Table::default();
         let table = self.tables.get(collection).unwrap_or(&empty);
         let (mut there, mut compared) = (BTreeSet::new(), 0);

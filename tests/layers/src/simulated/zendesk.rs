@@ -74,6 +74,7 @@ async fn a_first_load_is_the_ledger_page_by_page() {
 async fn changes_deletions_and_returns_are_followed() {
     let simulator = desk().await;
     let mut reader = reader(&simulator);
+    reader.describe(&["tickets", "users", "organizations"]).await;
     refresh_all(&mut reader).await;
     let field = simulator.ledger("zendesk", "ticket_fields").await.pop().unwrap()["record"]["id"].clone();
     let ticket = |nth| some(&simulator, "tickets", nth);
@@ -116,8 +117,13 @@ async fn changes_deletions_and_returns_are_followed() {
     simulator.post("/clock", json!({"offset_seconds": 120})).await;
     refresh_all(&mut reader).await;
     all_agree(&reader, &simulator).await;
-    let value = &reader.cell("tickets", &changed, "custom_fields")[field.to_string()];
-    assert_eq!(*value, "later");
+    let place = format!("/custom_fields/{field}");
+    let column = reader.columns("tickets").into_iter().find(|column| column.field.as_ref() == Some(&place)).unwrap();
+    assert_eq!(
+        (column.name.as_str(), reader.cell("tickets", &changed, &column.name)),
+        ("product", json!(null)),
+        "it was deleted"
+    );
     for (collection, id) in
         [("tickets", &deleted), ("users", &user), ("organizations", &organization), ("groups", &group)]
     {

@@ -160,6 +160,7 @@ impl Zendesk {
             .iter()
             .map(|record| {
                 let mut value = record.json();
+                self.with_fields(collection, &mut value);
                 if with_metrics {
                     let metrics = self.book.children("ticket_metrics", &record.id);
                     value["metric_set"] = metrics.first().map_or(Value::Null, |m| m.json());

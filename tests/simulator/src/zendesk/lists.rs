@@ -187,9 +187,38 @@ impl Zendesk {
         records
     }
 
+    /// A record shows each custom field that there is and no other: one made later is null, one deleted is gone.
+    pub(super) fn with_fields(&self, collection: &str, value: &mut Value) {
+        let own = |fields: &str, member: &str| -> Vec<Value> {
+            let all = self.book.listed(fields).into_iter().filter(|field| field.get("removable") != false);
+            all.map(|field| field.get(member).clone()).collect()
+        };
+        match collection {
+            "tickets" => {
+                let held = value["custom_fields"].as_array().cloned().unwrap_or_default();
+                let of = |id: Value| {
+                    let known = held.iter().find(|field| field["id"] == id);
+                    known.cloned().unwrap_or_else(|| json!({"id": id, "value": null}))
+                };
+                let shown: Vec<Value> = own("ticket_fields", "id").into_iter().map(of).collect();
+                value["fields"] = json!(shown);
+                value["custom_fields"] = json!(shown);
+            }
+            "users" | "organizations" => {
+                let member = if collection == "users" { "user_fields" } else { "organization_fields" };
+                let held = value[member].clone();
+                let keys = own(member, "key");
+                let keys = keys.iter().filter_map(Value::as_str);
+                value[member] = Value::Object(keys.map(|key| (key.to_string(), held[key].clone())).collect());
+            }
+            _ => {}
+        }
+    }
+
     /// A record as a list has it.
     fn shown(&self, collection: &str, record: &Record) -> Value {
         let mut value = record.json();
+        self.with_fields(collection, &mut value);
         let user = |id: &Value| self.book.find("users", &id.to_string()).map_or(Value::Null, |user| user.json());
         match collection {
             "ticket_comments" => return Value::Object(self.comment(record)),
