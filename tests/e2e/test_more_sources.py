@@ -62,8 +62,8 @@ SOURCES = {
     "salesforce_marketing_cloud": (
         {"subdomain": "mcsim", "auth_url": "{url}", "requests_per_second": "0"},
         {"client_id": "sim-client", "client_secret": "sim-secret"},
-        [{"campaigns": 9, "lists": 23, "sends": 19, "interactions": 17}, {"campaign_assets": 25}],
-        ["campaigns", "campaign_assets", "lists", "interactions", "goals", "sends"],
+        [{"campaigns": 9, "lists": 23, "interactions": 17}, {"campaign_assets": 25}],
+        ["campaigns", "campaign_assets", "lists", "interactions", "goals"],
     ),
     "facebook_ads": (
         {"requests_per_second": "0"},
@@ -248,8 +248,6 @@ def test_wrong_credentials_stop_everything_after_one_call(source, pg, sim):
     assert found[0].status == "failed" and found[0].sqlstate == "28000", found[0]
 
 
-# What is offered beyond the catalog: the sends of Marketing Cloud.
-BEYOND = {"salesforce_marketing_cloud": 1}
 CATALOG = next((f for f in [ROOT.parent / "shared/catalog/object", ROOT / "../../shared/catalog/object"] if f.is_dir()), None)
 
 
@@ -261,4 +259,4 @@ def test_every_source_has_the_collections_of_the_catalog(pg):
     }
     assert len(names) == 13
     offered = dict(pg.rows("SELECT source, count(*) FROM cloudsync.collections GROUP BY 1"))
-    assert offered == {source: len(found) + BEYOND.get(source, 0) for source, found in names.items()}
+    assert offered == {source: len(found) for source, found in names.items()}

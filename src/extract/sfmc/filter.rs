@@ -39,19 +39,6 @@ pub fn pushable(column: &OutColumn, op: Op) -> Pushed {
     }
 }
 
-/// Changes since `lower`, and up to `upper` where that is said.
-pub fn since(cursor: &Cursor, lower: i64, upper: Option<i64>) -> Vec<Simple> {
-    let property = property_of(&crate::manifest::field_path(&cursor.field));
-    let part = |operator, at, is_upper| Simple {
-        property: property.clone(),
-        operator,
-        values: vec![date(cursor, at, is_upper)],
-        is_date: true,
-    };
-    let lower = part("greaterThanOrEqual", lower, false);
-    std::iter::once(lower).chain(upper.map(|upper| part("lessThanOrEqual", upper, true))).collect()
-}
-
 /// An instant in the app's own zone, which it does not name: whole seconds, outwards.
 fn date(cursor: &Cursor, micros: i64, is_upper: bool) -> String {
     let format = Some("%Y-%m-%dT%H:%M:%S".to_string());

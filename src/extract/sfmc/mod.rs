@@ -1,4 +1,4 @@
-//! Reads what Salesforce Marketing Cloud gives by SOAP alone (its Partner API): lists and sends.
+//! Reads what Salesforce Marketing Cloud gives by SOAP alone (its Partner API): lists.
 //!
 //! Describe tells which properties of an object the account can retrieve, and only those are asked for: one that cannot
 //! be is refused together with the rest. The engine keeps the answer; a reading without it describes first. A Retrieve
@@ -33,9 +33,10 @@ impl Reader for MarketingCloud {
         let output = single_output(&request)?;
         supported(&output.collection)?;
         match &request.mode {
-            Mode::Full { .. } | Mode::Columns => Reading::new(api, output, false, sink).await?.full().await,
-            Mode::Incremental => Reading::new(api, output, false, sink).await?.incremental().await,
-            Mode::Keys => Reading::new(api, output, true, sink).await?.keys().await,
+            Mode::Full { .. } | Mode::Incremental | Mode::Columns => {
+                Reading::new(api, output, false, sink).await?.all().await
+            }
+            Mode::Keys => Reading::new(api, output, true, sink).await?.all().await,
             Mode::Scan(scan) => {
                 sink.until_room().await?;
                 Reading::new(api, output, false, sink).await?.scan(scan).await

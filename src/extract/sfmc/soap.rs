@@ -24,8 +24,6 @@ pub struct Batch {
     pub id: Option<String>,
     /// As JSON.
     pub records: Vec<String>,
-    /// The app's clock, microseconds.
-    pub date_us: Option<i64>,
 }
 
 /// A text inside a message. What no XML can hold is no name or id of this app's.
@@ -113,7 +111,6 @@ fn read_batch(reply: &Reply) -> Result<Batch, String> {
         status: status.trim().to_string(),
         id: inside.get("RequestID").and_then(Value::as_str).map(str::to_string).filter(|id| !id.is_empty()),
         records: records.map(Iterator::collect).unwrap_or_default(),
-        date_us: reply.date_us,
     })
 }
 

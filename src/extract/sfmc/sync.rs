@@ -1,32 +1,23 @@
-//! Decides what a refresh and a live query retrieve, and which checkpoint is left.
+//! Decides what a refresh and a live query retrieve.
 //!
-//! A collection whose deletions only a complete listing tells is retrieved whole each time: up to 2500 records that is
-//! one call, as many as asking for changes would cost. Others are asked for what changed, in windows of 30 days after a
-//! long pause, since the service gives up Retrieves that take too long. The last window has no end: what is newest is
-//! not for our clock to say.
+//! A refresh retrieves everything each time and leaves no checkpoint: only a complete listing tells of deletions, and up
+//! to 2500 records that is one call, as many as asking for changes would cost.
 //!
 //! A Retrieve that broke on the way cannot be taken up, so it begins anew. Rows that were given come again, unchanged.
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::describe::{self, is_part, property_of};
-use super::filter::{self, Simple};
+use super::filter;
 use super::soap::{self, BATCH};
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
-use crate::extract::record::{instant, About, RecordParser};
-use crate::extract::rest::full::{checkpoint, overlap_us, Progress};
-use crate::extract::rest::raw;
-use crate::extract::rest::request::now_us;
-use crate::extract::rest::windows::start_of;
+use crate::extract::record::{About, RecordParser};
 use crate::extract::sink::Sink;
-use crate::extract::time::parse_iso;
-use crate::extract::{cursor_of, Described, Output, Page, ReadEnd, Scan};
+use crate::extract::{Described, Output, Page, ReadEnd, Scan};
 use crate::http::{ApiClient, Request};
-use crate::manifest::{field_path, Cursor, Deletes};
+use crate::manifest::field_path;
 
-/// The widest part of time that is asked for at once.
-const WINDOW_US: i64 = 30 * 86_400 * 1_000_000;
 /// A Retrieve that breaks more often than this is given up.
 const NEW_STARTS: u32 = 2;
 /// Empty batches in a row that say there is more, until we stop believing it.
@@ -41,7 +32,6 @@ pub struct Reading<'a> {
     properties: Vec<String>,
     retrievable: Vec<String>,
     key_only: bool,
-    progress: Progress,
     given: u64,
     notes: Vec<String>,
 }
@@ -125,66 +115,17 @@ impl<'a> Reading<'a> {
             properties,
             retrievable,
             key_only,
-            progress: Progress::default(),
             given: 0,
             notes: Vec::new(),
         })
     }
 
-    fn cursor(&self) -> Option<&'a Cursor> {
-        self.output.collection.cursor.as_ref().filter(|cursor| {
-            let name = property_of(&field_path(&cursor.field));
-            self.retrievable.contains(&name)
-        })
-    }
-
-    /// Everything, from where the source says that a first load begins.
-    pub async fn full(mut self) -> Result<ReadEnd, SyncError> {
-        let is_absent = matches!(self.output.collection.deletes, Deletes::Absent);
-        let bounds = match self.cursor().filter(|_| !is_absent) {
-            Some(cursor) => start_of(self.api.account(), cursor)?.map(|start| filter::since(cursor, start, None)),
-            None => None,
-        };
-        self.whole(&bounds.unwrap_or_default()).await?;
-        let checkpoint = (!is_absent).then(|| checkpoint(self.reached()));
-        Ok(self.end(checkpoint))
-    }
-
-    /// Every key, for a reconcile.
-    pub async fn keys(mut self) -> Result<ReadEnd, SyncError> {
-        self.whole(&[]).await?;
-        Ok(self.end(None))
-    }
-
-    /// What changed since the last reading; everything where nobody can tell.
-    pub async fn incremental(mut self) -> Result<ReadEnd, SyncError> {
-        let old = self.output.checkpoint.as_ref().and_then(cursor_of).and_then(parse_iso);
-        let is_absent = matches!(self.output.collection.deletes, Deletes::Absent);
-        let (Some(cursor), Some(old), false) = (self.cursor(), old, is_absent) else { return self.full().await };
-        for (lower, upper) in windows(old.saturating_sub(overlap_us(cursor)), now_us()) {
-            self.whole(&filter::since(cursor, lower, upper)).await?;
-        }
-        let at = self.reached().map_or(old, |at| at.max(old));
-        Ok(self.end(Some(checkpoint(Some(at)))))
-    }
-
-    /// Up to where everything was seen: the app's clock at the first reply. A quiet run moves the cursor, too, or the
-    /// windows since the last change would grow; the overlap is for what is published late.
-    fn reached(&self) -> Option<i64> {
-        self.progress.upper.or(self.progress.newest)
-    }
-
-    fn end(self, checkpoint: Option<serde_json::Value>) -> ReadEnd {
-        ReadEnd { checkpoints: vec![checkpoint], notes: self.notes, ..ReadEnd::default() }
-    }
-
-    /// One Retrieve to its end, begun anew when it broke.
-    async fn whole(&mut self, parts: &[Simple]) -> Result<(), SyncError> {
-        let filter = filter::written(parts)?;
+    /// Everything, or the keys of everything. A Retrieve that broke is begun anew.
+    pub async fn all(mut self) -> Result<ReadEnd, SyncError> {
         let mut starts = 0;
         loop {
-            match self.retrieve(filter.as_deref(), BATCH, None).await? {
-                Ended::Whole => return Ok(()),
+            match self.retrieve(None, BATCH, None).await? {
+                Ended::Whole => return Ok(self.end()),
                 Ended::Broken(error) if starts == NEW_STARTS => return Err(error),
                 Ended::Broken(_) => {
                     starts += 1;
@@ -195,6 +136,10 @@ impl<'a> Reading<'a> {
                 }
             }
         }
+    }
+
+    fn end(self) -> ReadEnd {
+        ReadEnd { checkpoints: vec![None], notes: self.notes, ..ReadEnd::default() }
     }
 
     /// The batches of one Retrieve, until there are no more, or no more are wanted.
@@ -233,11 +178,6 @@ impl<'a> Reading<'a> {
 
     /// Gives a batch's rows to the sink.
     async fn give(&mut self, answer: &soap::Batch) -> Result<(), SyncError> {
-        self.progress.upper = self.progress.upper.or(answer.date_us);
-        if let Some(cursor) = &self.output.collection.cursor {
-            let stamp = |record: &String| instant(raw::at(record, &cursor.field)?, cursor.format);
-            self.progress.newest = self.progress.newest.max(answer.records.iter().filter_map(stamp).max());
-        }
         let about = About { key_only: self.key_only, ..About::default() };
         let mut batch = Batch::new(self.output.columns.len());
         for record in &answer.records {
@@ -264,7 +204,7 @@ impl<'a> Reading<'a> {
             ended => ended?,
         };
         match ended {
-            Ended::Whole => Ok(self.end(None)),
+            Ended::Whole => Ok(self.end()),
             // Rows that a query was given cannot be taken back.
             Ended::Broken(error) => Err(error),
         }
@@ -274,30 +214,4 @@ impl<'a> Reading<'a> {
 /// Whether what came after the first batch may be had by beginning anew.
 fn is_broken(error: &SyncError) -> bool {
     matches!(error, SyncError::CursorExpired { .. } | SyncError::Unavailable { .. } | SyncError::Unreadable { .. })
-}
-
-/// Parts of time from `from` on, the oldest first; neighbours share their bound, and the last has no end.
-fn windows(from: i64, now: i64) -> Vec<(i64, Option<i64>)> {
-    let mut windows = Vec::new();
-    let mut lower = from;
-    while lower.saturating_add(WINDOW_US) < now {
-        let upper = lower.saturating_add(WINDOW_US);
-        windows.push((lower, Some(upper)));
-        lower = upper;
-    }
-    windows.push((lower, None));
-    windows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_pause_is_asked_for_in_parts() {
-        let day = WINDOW_US / 30;
-        assert_eq!(windows(0, day), [(0, None)]);
-        assert_eq!(windows(5, -day), [(5, None)], "a cursor ahead of our clock");
-        assert_eq!(windows(0, 70 * day), [(0, Some(30 * day)), (30 * day, Some(60 * day)), (60 * day, None)]);
-    }
 }

@@ -3,7 +3,7 @@ use crate::extract::sink::{Channel, Event};
 use crate::extract::{Filter, FilterValue, Output, Target};
 use crate::http::testing::{account, client, source, Act, Seen, Server};
 use crate::manifest::Format;
-use serde_json::{json, Value};
+use serde_json::json;
 use std::sync::Arc;
 
 const COLUMNS: [(&str, &str, &str, Target); 5] = [
@@ -14,20 +14,20 @@ const COLUMNS: [(&str, &str, &str, Target); 5] = [
     ("modified_date", "ModifiedDate", "timestamptz", Target::Timestamptz),
 ];
 
-fn collection(deletes: Value) -> Collection {
+fn collection() -> Collection {
     let column = |(name, field, kind, _): &(&str, &str, &str, Target)| {
         let format = if *kind == "timestamptz" { "-06:00" } else { "auto" };
         json!({"name": name, "field": field, "type": kind, "format": format})
     };
     serde_json::from_value(json!({
         "name": "lists", "object": "List", "reader": "sfmc_soap", "path": "/Service.asmx", "primary_key": ["id"],
-        "cursor": {"field": "ModifiedDate", "format": "-06:00", "param": "ModifiedDate", "overlap_seconds": 60},
-        "deletes": deletes, "columns": COLUMNS.iter().map(column).collect::<Vec<_>>(),
+        "cursor": {"field": "ModifiedDate", "format": "-06:00"},
+        "deletes": {"style": "absent"}, "columns": COLUMNS.iter().map(column).collect::<Vec<_>>(),
     }))
     .unwrap()
 }
 
-fn output(checkpoint: Option<&str>, deletes: Value) -> Output {
+fn output() -> Output {
     let column = |(name, field, _, target): &(&str, &str, &str, Target)| OutColumn {
         name: name.to_string(),
         path: crate::manifest::field_path(field),
@@ -35,11 +35,11 @@ fn output(checkpoint: Option<&str>, deletes: Value) -> Output {
         format: if *target == Target::Timestamptz { Format::At(-21_600) } else { Format::Auto },
     };
     Output {
-        collection: Arc::new(collection(deletes)),
+        collection: Arc::new(collection()),
         columns: COLUMNS.iter().map(column).collect(),
         key: vec![0],
         keep_extra: true,
-        checkpoint: checkpoint.map(|cursor| json!({ "cursor": cursor })),
+        checkpoint: None,
         binary: None,
         described: None,
     }
@@ -133,7 +133,7 @@ async fn only_what_can_be_retrieved_is_asked_for_until_all_is_told() {
         _ => batch("OK", 5..6),
     })
     .await;
-    let got = run(&server, output(None, json!({"style": "none"})), full()).await.unwrap();
+    let got = run(&server, output(), full()).await.unwrap();
     assert_eq!((got.keys, got.names[0].as_str()), (vec![1, 2, 3, 4, 5], "A & 1"));
     assert_eq!(got.stamps[0], 1_704_164_641_000_000, "six hours behind UTC");
     let sent = server.seen();
@@ -147,25 +147,14 @@ async fn only_what_can_be_retrieved_is_asked_for_until_all_is_told() {
 }
 
 #[tokio::test]
-async fn changes_are_asked_for_in_central_time() {
-    let server = service(|_, _| batch("OK", 0..0)).await;
-    let known = "2024-01-02T03:05:05.500Z";
-    let got = run(&server, output(Some(known), json!({"style": "none"})), Mode::Incremental).await.unwrap();
-    assert_eq!(got.end.checkpoints[0].as_ref().unwrap()["cursor"], known, "nothing came, so nothing moves");
-    let body = |index: usize| server.seen()[index].body.clone();
-    let windows = server.seen().len() - 1;
-    assert!(windows > 20, "30 days each since 2024");
-    // A minute before, and down to the second.
-    assert!(body(1)
-        .contains("<SimpleOperator>greaterThanOrEqual</SimpleOperator><DateValue>2024-01-01T21:04:05</DateValue>"));
-    assert!(
-        body(1).contains("<SimpleOperator>lessThanOrEqual</SimpleOperator><DateValue>2024-01-31T21:04:06</DateValue>")
-    );
-    assert!(!body(windows).contains("lessThanOrEqual"), "the last has no end");
-    // What only absence tells is read whole, and leaves no checkpoint.
-    let got = run(&server, output(Some(known), json!({"style": "absent"})), Mode::Incremental).await.unwrap();
-    assert_eq!(got.end.checkpoints, [None]);
-    assert!(!server.seen().last().unwrap().body.contains("<Filter"));
+async fn all_is_read_each_time_and_no_checkpoint_is_left() {
+    let server = service(|_, _| batch("OK", 1..3)).await;
+    let known = Output { checkpoint: Some(json!({"cursor": "2024-01-02T03:05:05.500Z"})), ..output() };
+    for (output, mode) in [(output(), full()), (known, Mode::Incremental)] {
+        let got = run(&server, output, mode).await.unwrap();
+        assert_eq!((got.keys, got.end.checkpoints), (vec![1, 2], vec![None]));
+        assert!(!server.seen().last().unwrap().body.contains("<Filter"));
+    }
 }
 
 #[tokio::test]
@@ -177,7 +166,7 @@ async fn a_retrieve_that_broke_begins_anew_and_never_skips_a_batch() {
         _ => batch("OK", 3..4),
     })
     .await;
-    let got = run(&server, output(None, json!({"style": "absent"})), full()).await.unwrap();
+    let got = run(&server, output(), full()).await.unwrap();
     assert_eq!(got.keys, [1, 2, 1, 2, 3]);
     assert_eq!(got.end.notes.len(), 1);
     let server = service(|number, _| match number % 2 {
@@ -185,11 +174,11 @@ async fn a_retrieve_that_broke_begins_anew_and_never_skips_a_batch() {
         _ => batch("Error: The ContinueRequest is unknown or has expired", 0..0),
     })
     .await;
-    let error = run(&server, output(None, json!({"style": "absent"})), full()).await.err().unwrap();
+    let error = run(&server, output(), full()).await.err().unwrap();
     assert!(matches!(error, SyncError::CursorExpired { .. }), "{error:?}");
     assert_eq!(server.seen().len(), 7, "three times, and Describe");
     let server = service(|_, _| batch("MoreDataAvailable", 0..0)).await;
-    let error = run(&server, output(None, json!({"style": "absent"})), full()).await.err().unwrap();
+    let error = run(&server, output(), full()).await.err().unwrap();
     assert!(matches!(error, SyncError::PagerLoop { .. }), "{error:?}");
 }
 
@@ -201,13 +190,13 @@ async fn refusals_inside_a_good_reply_are_told() {
         ("Error: something else", "BadRequest"),
     ] {
         let server = service(move |_, _| batch(status, 0..0)).await;
-        let error = run(&server, output(None, json!({"style": "none"})), full()).await.err().unwrap();
+        let error = run(&server, output(), full()).await.err().unwrap();
         let shown = format!("{error:?}");
         assert!(shown.starts_with(want) && shown.contains(status), "{shown}");
         assert_eq!(server.seen().len(), 2, "asked once");
     }
     let server = service(|_, _| xml(200, "<Other/>")).await;
-    let error = run(&server, output(None, json!({"style": "none"})), full()).await.err().unwrap();
+    let error = run(&server, output(), full()).await.err().unwrap();
     assert!(matches!(error, SyncError::Unreadable { .. }), "{error:?}");
 }
 
@@ -227,12 +216,17 @@ async fn a_live_query_says_its_conditions_and_does_without_those_that_are_refuse
             "<Filter xsi:type=\"SimpleFilterPart\"><Property>ID</Property><SimpleOperator>equals</SimpleOperator><Value>5</Value></Filter>",
         ),
         (
-            vec![(1, Op::In, vec![text("a<b"), text("c")]), (4, Op::Gt, vec![at])],
+            vec![(1, Op::In, vec![text("a<b"), text("c")]), (4, Op::Gt, vec![at.clone()])],
             None,
             "<Filter xsi:type=\"ComplexFilterPart\"><LeftOperand xsi:type=\"SimpleFilterPart\"><Property>ListName</Property>\
              <SimpleOperator>IN</SimpleOperator><Value>a&lt;b</Value><Value>c</Value></LeftOperand>\
              <LogicalOperator>AND</LogicalOperator><RightOperand xsi:type=\"SimpleFilterPart\"><Property>ModifiedDate</Property>\
              <SimpleOperator>greaterThanOrEqual</SimpleOperator><DateValue>2024-01-01T21:04:05</DateValue></RightOperand></Filter>",
+        ),
+        (
+            vec![(4, Op::Le, vec![at.clone()])],
+            None,
+            "<SimpleOperator>lessThanOrEqual</SimpleOperator><DateValue>2024-01-01T21:04:06</DateValue></Filter>",
         ),
         (vec![(1, Op::Eq, vec![text("\u{1}")]), (3, Op::Eq, vec![text("x")])], None, "</Properties><Options>"),
     ] {
@@ -256,7 +250,7 @@ async fn run_lazily(server: &Server, mode: Mode) -> Result<ReadEnd, SyncError> {
     let channel = Channel::new(0, Box::new(|| {}));
     channel.want_more();
     let api = client(account(source(json!({})), &server.url));
-    let request = ReadRequest { outputs: vec![output(None, json!({"style": "none"}))], mode };
+    let request = ReadRequest { outputs: vec![output()], mode };
     MarketingCloud::read(&api, request, &Sink::new(channel)).await
 }
 
@@ -264,7 +258,7 @@ async fn run_lazily(server: &Server, mode: Mode) -> Result<ReadEnd, SyncError> {
 async fn an_account_offers_what_it_can_retrieve_beside_the_files_columns() {
     let server = service(|_, _| batch("OK", 0..0)).await;
     let api = client(account(source(json!({})), &server.url));
-    let collection = collection(json!({"style": "none"}));
+    let collection = collection();
     let described = MarketingCloud::describe(&api, &collection, None).await.unwrap().unwrap();
     let shown: Vec<(&str, &str, bool)> =
         described.columns.iter().map(|c| (c.name.as_str(), c.field.as_str(), c.filterable)).collect();
@@ -278,7 +272,7 @@ async fn an_account_offers_what_it_can_retrieve_beside_the_files_columns() {
     ];
     assert_eq!(shown, want);
     // With it in mind, nothing is described again.
-    let known = Output { described: Some(Arc::new(described)), ..output(None, json!({"style": "none"})) };
+    let known = Output { described: Some(Arc::new(described)), ..output() };
     run(&server, known, full()).await.unwrap();
     assert_eq!(server.seen().len(), 2);
 }

@@ -8,9 +8,7 @@ use crate::extract::{self, FilterValue, Op};
 use serde_json::{json, Value};
 
 const APP: &str = "salesforce_marketing_cloud";
-const ALL: [&str; 6] = ["campaigns", "campaign_assets", "lists", "interactions", "goals", "sends"];
-/// Retrieved by SOAP.
-const SOAP: [&str; 2] = ["lists", "sends"];
+const ALL: [&str; 5] = ["campaigns", "campaign_assets", "lists", "interactions", "goals"];
 
 fn reader_with(simulator: &Simulator, secret: &str) -> Reader {
     let address = simulator.address(APP);
@@ -21,14 +19,14 @@ fn reader_with(simulator: &Simulator, secret: &str) -> Reader {
 
 async fn reader(simulator: &Simulator) -> Reader {
     let mut reader = reader_with(simulator, "sim-secret");
-    reader.describe(&SOAP).await;
+    reader.describe(&["lists"]).await;
     reader
 }
 
 /// A business unit with something of everything.
 async fn business_unit() -> Simulator {
     let simulator = Simulator::start();
-    let first = json!({"campaigns": 9, "lists": 23, "sends": 19, "interactions": 17});
+    let first = json!({"campaigns": 9, "lists": 23, "interactions": 17});
     simulator.post(&format!("/{APP}/seed"), first).await;
     simulator.post(&format!("/{APP}/seed"), json!({"campaign_assets": 25})).await;
     simulator
@@ -87,7 +85,6 @@ async fn changes_are_followed() {
             ("campaigns", json!({"name": format!("Zoë & <{round}>")})),
             ("campaign_assets", json!({"type": format!("KIND {round}")})),
             ("lists", json!({"ListName": format!("Zoë & <{round}> \"x\"")})),
-            ("sends", json!({"Subject": format!("Renamed {round}"), "UniqueOpens": 4000 + round})),
             (
                 "interactions",
                 json!({"name": format!("Renamed {round}"), "goals": [{"key": format!("G{round}"), "name": "g"}]}),
@@ -126,14 +123,11 @@ async fn deletions_and_returns_are_followed() {
     reader.refresh_well(&ALL).await;
     agree(&reader, &simulator).await;
     assert!(reader.tables["goals"].keys(true).is_empty());
-    // Nothing tells of a send that is gone but a reconcile.
-    let send = simulator.ids(APP, "sends", false).await[2].clone();
-    simulator.delete(&format!("/{APP}/sends/{send}")).await;
-    reader.refresh_well(&["sends"]).await;
-    assert!(reader.tables["sends"].keys(false).contains(&send));
-    reader.reconcile(&["sends"]).await;
-    assert!(reader.tables["sends"].keys(true).contains(&send));
-    reader.agrees(&simulator, "sends", &[]).await;
+    let list = simulator.ids(APP, "lists", false).await[2].clone();
+    simulator.delete(&format!("/{APP}/lists/{list}")).await;
+    reader.reconcile(&["lists"]).await;
+    assert_eq!(reader.tables["lists"].keys(true), [list].into());
+    agree(&reader, &simulator).await;
 }
 
 #[tokio::test]
@@ -191,7 +185,6 @@ async fn what_is_not_permitted_stops_nothing_else() {
     for (refused, failing, words) in [
         ("campaign_assets", &["campaign_assets"][..], "Insufficient Privileges"),
         ("lists", &["lists"], "Error: API Permission Failed"),
-        ("sends", &["sends"], "Error: API Permission Failed"),
         ("interactions", &["goals", "interactions"], "Insufficient Privileges"),
     ] {
         simulator.post(&format!("/{APP}/config"), json!({"denied": [refused]})).await;
