@@ -100,7 +100,7 @@ fn deletes_of(collection: &Collection) -> String {
         Deletes::None => "by reconcile".into(),
         Deletes::Flag { field, .. } => format!("flag {field}"),
         Deletes::Feed => "from the change feed".into(),
-        Deletes::WithParent => "with its parent".into(),
+        Deletes::WithParent { .. } => "with its parent".into(),
         Deletes::Absent => "by absence from a complete listing".into(),
         Deletes::Rule { any } => {
             let fields: Vec<&str> = any.iter().map(|rule| rule.field.as_str()).collect();

@@ -422,7 +422,7 @@ fn deletes(collection: &Collection, at: &str, names: &HashSet<&str>, found: &mut
             let named = collection.feed.as_ref().is_some_and(|feed| !feed.deleted.is_empty());
             found.when(!named, &place, "feed.deleted must name the changes that mean a deletion");
         }
-        Deletes::WithParent => {
+        Deletes::WithParent { .. } => {
             let parent = collection.parent.as_ref();
             found.when(parent.is_none(), &place, "the collection has no parent");
             let nameless = parent.is_some_and(|parent| parent.key_column.is_none());

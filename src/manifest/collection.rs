@@ -132,8 +132,12 @@ pub enum Deletes {
     Rule { any: Vec<FieldIs> },
     /// Changes of the feed named in the collection's `feed.deleted`.
     Feed,
-    /// The children of one parent are always given complete: those not among them any more are gone.
-    WithParent,
+    /// The children of one parent are always given complete: those not among them any more are gone. With `marked` a
+    /// parent that its own flag or rule marks as gone has none, whatever its last state still shows.
+    WithParent {
+        #[serde(default)]
+        marked: bool,
+    },
     /// Missing from a complete listing means deleted (only collections that are always read in full).
     Absent,
     /// Another listing holds what is gone: whole records, or with `key` their keys only (column -> pointer). Its `cursor`

@@ -139,7 +139,7 @@ fn stripe_tells_deletions_from_other_ends() {
     ];
     assert_eq!(names_with(&stripe, |c| matches!(c.deletes, Deletes::Feed)), by_feed);
     let replaced = ["invoice_lines", "subscription_items"];
-    assert_eq!(names_with(&stripe, |c| matches!(c.deletes, Deletes::WithParent)), replaced);
+    assert_eq!(names_with(&stripe, |c| matches!(c.deletes, Deletes::WithParent { .. })), replaced);
     for (collection, change) in
         [("subscriptions", "customer.subscription.deleted"), ("payment_methods", "payment_method.detached")]
     {

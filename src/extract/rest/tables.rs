@@ -207,8 +207,7 @@ impl<'r> Tables<'r> {
         for index in tables {
             let Some(output) = self.output(*index) else { continue };
             let Some(parent) = &output.collection.parent else { continue };
-            if is_gone && matches!(output.collection.deletes, Deletes::WithParent) {
-                // Its last state may still show them.
+            if is_gone && matches!(output.collection.deletes, Deletes::WithParent { marked: true }) {
                 let gone = Stamp { is_deleted: true, ..stamp };
                 self.complete(*index, gone, parent_key.as_deref(), Vec::new());
                 continue;
@@ -325,7 +324,7 @@ impl<'r> Tables<'r> {
         let report = self.report_complete;
         let Some(table) = self.tables.get_mut(table) else { return };
         let Some(parent_key) = parent_key.filter(|_| report) else { return };
-        if matches!(table.output.collection.deletes, Deletes::WithParent) {
+        if matches!(table.output.collection.deletes, Deletes::WithParent { .. }) {
             // A deleted parent has no children left, whatever its last state shows.
             let child_keys = if stamp.is_deleted { Vec::new() } else { child_keys };
             table.batch.complete_parents.push(CompleteParent { parent_key: parent_key.to_string(), child_keys });

@@ -218,7 +218,7 @@ fn deletions(source: &Source, collection: &Collection) -> String {
         Deletes::Flag { field, equals: None } => format!("flag `{field}`"),
         Deletes::Flag { field, equals: Some(value) } => format!("`{field}` is `{value}`"),
         Deletes::Feed => "feed of changes".to_string(),
-        Deletes::WithParent => "replaced with their parent".to_string(),
+        Deletes::WithParent { .. } => "replaced with their parent".to_string(),
         Deletes::Absent => "absent from the full listing".to_string(),
         Deletes::Rule { any } => {
             let fields: Vec<String> = any.iter().map(|rule| code(&rule.field)).collect();
