@@ -231,17 +231,48 @@ fn what_is_wrong_in_form_is_refused_by_both() {
 /// What makes sense and is not done yet is refused as such, unless the collection is not served anyway.
 #[test]
 fn what_no_reader_does_is_said_plainly() {
-    let job = json!({
-        "create": {"method": "POST", "path": "/jobs", "json": {}}, "id": "/id", "status": {"path": "/jobs/{job_id}"},
-        "state": "/state", "states": {"running": [], "done": ["ok"], "failed": []},
-        "download": {"call": {"path": "/jobs/{job_id}/file"}, "records": {"pointer": "", "decoder": "xml"}},
-    });
-    let file = file_with(&json!({}), &json!({"job": job}));
-    let problems = Source::from_json(&file.to_string()).unwrap_err();
-    assert!(problems.iter().all(|problem| problem.is_not_yet), "{problems:?}");
-    assert!(problems.iter().any(|problem| problem.pointer == "/collections/0/job"), "{problems:?}");
-    assert!(problems[0].message.contains("no reader does this yet"), "{problems:?}");
-    let mut marked = file;
-    marked["collections"][0]["unsupported"] = json!("Needs a reader that is not written yet.");
-    assert!(Source::from_json(&marked.to_string()).is_ok());
+    let page = read("docs/source-files.md");
+    let refused = |file: &Value, pointer: &str| {
+        let problems = Source::from_json(&file.to_string()).err().unwrap_or_else(|| panic!("taken: {file}"));
+        assert!(problems.iter().all(|problem| problem.is_not_yet && problem.pointer == pointer), "{problems:?}");
+        assert!(problems[0].message.contains("no reader does this yet"), "{problems:?}");
+    };
+    let taken = |file: &Value| Source::from_json(&file.to_string()).unwrap_or_else(|problems| panic!("{problems:?}"));
+
+    let below = |params: Value| {
+        let list = json!({"records": "/data", "more": "/has_more", "path": "/things/{id}/lines", "params": params});
+        let parent = json!({"collections": ["things"], "explode": "/lines", "list": list});
+        let mut file = file_with(&json!({}), &json!({}));
+        let lines = json!({"name": "lines", "primary_key": ["id"], "parent": parent, "columns": [{"name": "id", "type": "bigint"}]});
+        file["collections"].as_array_mut().unwrap().push(lines);
+        file
+    };
+    taken(&below(json!({"limit": "100"})));
+    let mut file = below(json!({"filter": {"json": {"open": true}}}));
+    refused(&file, "/collections/1/parent/list/params");
+    file["collections"][1]["unsupported"] = json!("Needs what no reader does yet.");
+    taken(&file);
+    assert!(page.contains("`parent.list.params`"));
+
+    let followed = |member: Option<(&str, Value)>| {
+        let mut cursor = json!({"field": "/created", "param": "since", "format": "unix"});
+        if let Some((name, value)) = member {
+            cursor[name] = value;
+        }
+        let feed = json!({"path": "/events", "records": "/data", "pages": {"style": "none"}, "cursor": cursor,
+            "event_type": "/type", "object": "/object", "retention_days": 30});
+        file_with(&json!({"feed": feed}), &json!({"feed": {"types": ["thing.changed"]}, "by_key": "/things/{id}"}))
+    };
+    taken(&followed(None));
+    let others = [
+        ("opaque", json!({"pointer": "/next", "param": "after"})),
+        ("step_seconds", json!(86_400)),
+        ("client_side", json!(true)),
+        ("per_parent", json!(true)),
+        ("behind_seconds", json!(60)),
+    ];
+    for (name, value) in others {
+        refused(&followed(Some((name, value))), "/feed/cursor");
+        assert!(page.contains(&format!("`{name}`")), "the page does not say that a feed has no {name}");
+    }
 }
