@@ -251,7 +251,11 @@ impl<'a> Log<'a> {
 pub fn log_of(list: &Collection, names: &[String], from: i64, token: Option<String>) -> (Collection, Part) {
     // What is no value of the record does not change: asking for it would find nothing.
     let watched = names.iter().filter(|name| !matches!(name.as_str(), "id" | "createdAt" | "updatedAt"));
-    let watched: Vec<String> = watched.cloned().collect();
+    let mut watched: Vec<String> = watched.cloned().collect();
+    if watched.is_empty() {
+        // The call needs one. New leads are told whichever it is.
+        watched.push("email".to_string());
+    }
     let mut template = Names::default();
     let mut list = Collection { select: None, ..list.clone() };
     if watched.iter().map(|name| name.len() + 3).sum::<usize>() > LONGEST_QUERY {
