@@ -452,7 +452,11 @@ async fn an_interrupted_load_goes_on_where_it_was() {
         let simulator = business().await;
         set(&simulator, json!({"page_size": 5})).await;
         let mut reader = reader(&simulator);
-        let broken = json!({"kind": "status", "status": 503, "match": {"path_prefix": prefix, "contains": edge, "skip": 1}, "times": 100});
+        // A refusal of the token: what passes, or is too much at once, does not end a load.
+        let ended =
+            json!({"error": {"message": "Session has expired", "type": "OAuthException", "code": 190}}).to_string();
+        let broken = json!({"kind": "status", "status": 400, "body": ended, "times": 100,
+            "match": {"path_prefix": prefix, "contains": edge, "skip": 1}});
         simulator.post("/facebook_ads/faults", broken).await;
         let position = reader.load_until_it_breaks(names).await.expect("a place is saved");
         simulator.delete("/facebook_ads/faults").await;
