@@ -183,7 +183,10 @@ fn is_asked_since(source: &Source, collection: &Collection) -> bool {
     let listing = listing(source, collection);
     let by_protocol = source.protocol != Protocol::Rest && listing.cursor.as_ref().is_some_and(|c| !c.created_only);
     let below = collection.parent.as_ref().is_some_and(|parent| parent.path.is_some());
+    let is_facebook = collection.reader.as_deref().is_some_and(|reader| reader.starts_with("facebook"));
+    let by_reader = is_facebook && listing.cursor.as_ref().is_some_and(|c| !c.created_only);
     by_protocol
+        || by_reader
         || quiet_runs::is_bounded(listing)
         || (below && listing.cursor.as_ref().is_some_and(|c| c.param.is_some()))
 }
