@@ -126,7 +126,7 @@ REFUSED = {
     "mailchimp": ("conversations", "/3.0/conversations", {"title": "Forbidden", "status": 403, "detail": "Your account may not see this."}, "may not see this"),
     "salesforce_marketing_cloud": ("campaign_assets", "/hub/v1/campaigns/", {"message": "Insufficient Privileges", "errorcode": 403}, "Insufficient Privileges"),
     "twilio": ("messages", "/2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef/Messages", {"code": 20003, "message": "Permission Denied", "status": 403}, "Permission Denied"),
-    "sendgrid": ("mc_single_sends", "/v3/marketing/singlesends", {"errors": [{"field": None, "message": "Access forbidden"}]}, "access forbidden"),
+    "sendgrid": ("mc_single_sends", "/v3/marketing/singlesends", {"errors": [{"field": None, "message": "access forbidden"}]}, "Access forbidden"),
 }
 
 
