@@ -165,6 +165,8 @@ impl Service {
         let Some((collection, offered)) = object(kind) else {
             return Err(format!("Error: The object type {kind} is not played here"));
         };
+        // Errors write the name as the service does, whatever its case in the request.
+        let kind = if collection == "lists" { "List" } else { "Send" };
         if call.config.denies(&[collection, collection.trim_end_matches('s')]) {
             return Err("Error: API Permission Failed".into());
         }
