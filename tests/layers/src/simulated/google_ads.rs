@@ -1,7 +1,7 @@
 //! Every collection of Google Ads, against the simulator: first load, changes, removals, what comes back, refusals, and calls.
 
 use super::rows::wanted;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{quiet_run_costs_what_the_page_says, refresh_all, Reader, Simulator};
 use crate::extract;
 use crate::extract::group::group;
 use crate::extract::sink::{Channel, Event, Sink};
@@ -38,11 +38,6 @@ pub async fn accounts() -> Simulator {
         "deleted_percent": 10, "until": "now"});
     simulator.post("/google_ads/seed", seed).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
 /// The last part of a resource name.

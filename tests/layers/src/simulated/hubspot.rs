@@ -2,7 +2,7 @@
 
 use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
 use super::scans::all_show_what_is_stored;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{quiet_run_costs_what_the_page_says, refresh_all, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
 use crate::extract::{FilterValue, Op};
@@ -37,11 +37,6 @@ async fn portal() -> Simulator {
     let recent = json!({"email_events": 45, "email_subscription_event_changes": 17, "until": "now"});
     simulator.post("/hubspot/seed", recent).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
 fn text(value: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Every collection of Marketo, against the simulator: extracts, the log, deletions, refusals, quotas, and calls.
 
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{all_agree, quiet_run_costs_what_the_page_says, refresh_all, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract::sink::{Channel, Sink};
 use crate::extract::{self, FilterValue, Mode, Op, Output, ReadRequest};
@@ -50,17 +50,6 @@ async fn instance() -> Simulator {
         "lead_activity_types": 2, "until": until});
     simulator.post("/marketo/seed", assets).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-}
-
-async fn all_agree(reader: &Reader, simulator: &Simulator) {
-    for name in reader.collection_names() {
-        assert!(reader.agrees(simulator, &name, &[]).await > 0, "{name} is empty");
-    }
 }
 
 async fn some(simulator: &Simulator, collection: &str, nth: usize) -> String {

@@ -49,3 +49,16 @@ async fn quiet_run_costs_what_the_page_says(simulator: &Simulator, reader: &mut 
         simulator.requests(reader.app()).await.iter().map(|request| request["path"].clone()).collect();
     assert_eq!(paths.len() as u64, want, "{paths:?}");
 }
+
+/// Refreshes every collection that the app serves.
+async fn refresh_all(reader: &mut Reader) {
+    let names = reader.collection_names();
+    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+/// Every collection holds what the ledger says, and is not empty.
+async fn all_agree(reader: &Reader, simulator: &Simulator) {
+    for name in reader.collection_names() {
+        assert!(reader.agrees(simulator, &name, &[]).await > 0, "{name} is empty");
+    }
+}

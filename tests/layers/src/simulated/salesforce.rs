@@ -2,7 +2,7 @@
 
 use super::checks::{each_collection_is_checked, Refusal};
 use super::scans::all_show_what_is_stored;
-use super::{Reader, Simulator};
+use super::{all_agree, refresh_all, Reader, Simulator};
 use crate::error::SyncError;
 use crate::http::AccessToken;
 use crate::manifest::{Column, Deletes};
@@ -46,17 +46,6 @@ async fn org() -> Simulator {
     seed["deleted_percent"] = json!(10);
     simulator.post("/salesforce/seed", seed).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-}
-
-async fn all_agree(reader: &Reader, simulator: &Simulator) {
-    for name in reader.collection_names() {
-        assert!(reader.agrees(simulator, &name, &[]).await > 0, "{name} is empty");
-    }
 }
 
 #[tokio::test]

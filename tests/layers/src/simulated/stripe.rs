@@ -2,7 +2,7 @@
 
 use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
 use super::scans::all_show_what_is_stored;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{all_agree, quiet_run_costs_what_the_page_says, refresh_all, Reader, Simulator};
 use crate::error::SyncError;
 use serde_json::json;
 
@@ -22,17 +22,6 @@ async fn account() -> Simulator {
     let others = json!({"application_fees": 9, "application_fee_refunds": 6, "transfers": 8, "transfer_reversals": 6});
     simulator.post("/stripe/seed", others).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-}
-
-async fn all_agree(reader: &Reader, simulator: &Simulator) {
-    for name in reader.collection_names() {
-        assert!(reader.agrees(simulator, &name, &[]).await > 0, "{name} is empty");
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::checks::{bad_credentials_cost_one_call, each_collection_is_checked, Refusal};
 use super::scans::all_show_what_is_stored;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{quiet_run_costs_what_the_page_says, refresh_all, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract;
 use crate::http::{oauth, ClientPool, Stats};
@@ -33,11 +33,6 @@ async fn desk() -> Simulator {
         "ticket_forms": 2, "activities": 8});
     simulator.post("/zendesk/seed", others).await;
     simulator
-}
-
-async fn refresh_all(reader: &mut Reader) {
-    let names = reader.collection_names();
-    reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
 async fn all_agree(reader: &Reader, simulator: &Simulator) {
