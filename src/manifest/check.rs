@@ -5,7 +5,7 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::load::Problem;
-use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, ScopeAt, Setting, Source};
+use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Method, ScopeAt, Setting, Source};
 use std::collections::HashSet;
 
 #[path = "check_address.rs"]
@@ -14,8 +14,6 @@ mod address;
 mod children;
 #[path = "check_collection.rs"]
 mod collection;
-#[path = "check_not_yet.rs"]
-mod not_yet;
 #[path = "check_rate.rs"]
 mod rate;
 #[path = "check_request.rs"]
@@ -114,7 +112,6 @@ pub fn mistakes(source: &Source) -> Vec<Problem> {
     for (at, item, is_helper) in &all {
         collection::check(source, item, *is_helper, at, &settings, &mut found);
     }
-    not_yet::check(source, &mut found);
     found.list
 }
 
@@ -336,10 +333,18 @@ fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {
 }
 
 fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
-    found.template("/feed/path", &feed.path, settings);
     let mut names = settings.clone();
-    names.insert("cursor");
-    request::params(&feed.params, "/feed/params", &names, found);
+    names.extend(["cursor", "upper"]);
+    let (headers, form) = Default::default();
+    let asked = request::Asked {
+        method: Method::Get,
+        path: Some(&feed.path),
+        params: &feed.params,
+        headers: &headers,
+        json: &None,
+        form: &form,
+    };
+    asked.check("/feed", &names, found);
     for (place, pointer) in
         [("/feed/records", &feed.records), ("/feed/event_type", &feed.event_type), ("/feed/object", &feed.object)]
     {
@@ -348,9 +353,15 @@ fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     if let Some(version) = &feed.version {
         found.pointer("/feed/version", version);
     }
-    found.when(feed.cursor.param.is_none(), "/feed/cursor", "a feed is asked for what came since: param is needed");
+    let cursor = &feed.cursor;
+    request::cursor(cursor, &asked, "/feed/cursor", &names, found);
+    let blind = !cursor.client_side && cursor.opaque.is_none() && cursor.param.is_none() && !asked.names("cursor");
+    found.when(blind, "/feed/cursor", "a feed is asked for what came since: param is needed");
+    found.when(cursor.per_parent, "/feed/cursor/per_parent", "a feed has no parents");
+    let turned = cursor.step_seconds.is_some() && feed.newest_first;
+    found.when(turned, "/feed/cursor/step_seconds", "windows are read from the oldest on: not with newest_first");
     found.when(feed.retention_days == 0, "/feed/retention_days", "a feed that keeps nothing is of no use");
-    request::pages(&feed.pages, "/feed/pages", &None, settings, found);
+    request::pages(&feed.pages, "/feed/pages", &Some(&asked), settings, found);
 }
 
 /// A key as a part of a JSON pointer.
@@ -367,14 +378,6 @@ struct Mistakes {
 impl Mistakes {
     fn say(&mut self, pointer: &str, message: impl Into<String>) {
         self.list.push(Problem::new(pointer, message));
-    }
-
-    /// What makes sense, but no reader does.
-    fn not_yet(&mut self, when: bool, pointer: &str, what: &str) {
-        if when {
-            let message = format!("no reader does this yet: {what}; give the collection \"unsupported\" with a reason");
-            self.list.push(Problem { is_not_yet: true, ..Problem::new(pointer, message) });
-        }
     }
 
     fn when(&mut self, wrong: bool, pointer: &str, message: &str) {

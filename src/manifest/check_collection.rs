@@ -47,6 +47,10 @@ pub(super) fn check(
         names.extend(columns.map(|column| column.name.as_str()));
         names.insert("parent_keys");
     }
+    if !collection.lookups.is_empty() {
+        names.insert("lookups");
+        lookups(collection, at, settings, found);
+    }
     asked.check(at, &names, found);
     request::records(&collection.records, &format!("{at}/records"), found);
     if let Some(style) = &collection.pages {
@@ -107,6 +111,46 @@ fn changes(collection: &Collection, at: &str, names: &HashSet<&str>, found: &mut
     let timeless = list.cursor.is_none() && collection.cursor.is_none();
     found.when(timeless, &place, "changes since when? a cursor is needed, here or in the collection");
     found.when(collection.path.is_none(), &place, "takes the place of a listing, and there is none");
+}
+
+fn lookups(collection: &Collection, at: &str, settings: &HashSet<&str>, found: &mut Mistakes) {
+    let place = |index: usize, part: &str| format!("{at}/lookups/{index}/{part}");
+    let all = || collection.lookups.iter().enumerate();
+    found.unique(all().map(|(index, lookup)| (place(index, "name"), lookup.name.as_str())));
+    for (index, lookup) in all() {
+        found.name(&place(index, "name"), &lookup.name);
+        let mut known = settings.clone();
+        known.insert("keys");
+        known.extend(lookup.next.iter().map(|_| "after"));
+        request::call(&lookup.call, &place(index, "call"), &known, found);
+        let asked = request::asked_of_call(&lookup.call);
+        found.when(!asked.names("keys"), &place(index, "call"), "nothing in the request names {keys}");
+        let stuck = lookup.next.is_some() && !asked.names("after");
+        found.when(stuck, &place(index, "next"), "goes on with {after}, which nothing in the request names");
+        found.when(lookup.size == 0, &place(index, "size"), "asks about nobody");
+        request::records(&lookup.records, &place(index, "records"), found);
+        for (part, pointer) in [
+            ("into", Some(&lookup.into)),
+            ("listed", lookup.listed.as_ref()),
+            ("key", Some(&lookup.key)),
+            ("value", Some(&lookup.value)),
+            ("next", lookup.next.as_ref()),
+            ("none/key", lookup.none.as_ref().map(|none| &none.key)),
+        ] {
+            if let Some(pointer) = pointer {
+                found.pointer(&place(index, part), pointer);
+            }
+        }
+        found.when(lookup.into.is_empty(), &place(index, "into"), "would take the place of the record");
+        if let Some(none) = &lookup.none {
+            request::records(&none.records, &place(index, "none/records"), found);
+        }
+    }
+    let place = format!("{at}/lookups");
+    found.when(collection.path.is_none(), &place, "completes what a listing shows, and there is none");
+    found.when(collection.primary_key.len() != 1, &place, "asks by key: a primary key of one column is needed");
+    let other = collection.feed.is_some() || collection.job.is_some();
+    found.when(other, &place, "completes pages of a listing: not what a feed or a job tells");
 }
 
 fn select(
@@ -296,6 +340,13 @@ fn shaped(column: &Column, at: &str, settings: &HashSet<&str>, found: &mut Mista
             found.when(!of(&["jsonb"]), &format!("{at}/type"), "pairs are jsonb");
             found.pointer(&format!("{at}/shape/key"), key);
             found.pointer(&format!("{at}/shape/value"), value);
+        }
+        Some(Shape::Set { fields }) => {
+            found.when(!of(&["jsonb"]), &format!("{at}/type"), "a set is jsonb");
+            found.when(fields.is_empty(), &format!("{at}/shape/fields"), "takes nothing");
+            for (index, field) in fields.iter().enumerate() {
+                found.field(&format!("{at}/shape/fields/{index}"), field);
+            }
         }
         Some(Shape::Or { fields }) => {
             for (index, field) in fields.iter().enumerate() {

@@ -72,11 +72,18 @@ fn json(body: &Value, at: &str, known: &HashSet<&str>, found: &mut Mistakes) {
             items.iter().enumerate().for_each(|(index, item)| json(item, &format!("{at}/{index}"), known, found));
         }
         Value::Object(members) => {
+            let mut known = known.clone();
+            if members.contains_key("$each") {
+                known.insert("each");
+            }
+            let known = &known;
             for (name, value) in members {
                 let place = format!("{at}/{}", escaped(name));
                 match (name.as_str(), value) {
                     ("$if", Value::String(name)) => found.known(&place, name, "name", known),
                     ("$if", _) => found.say(&place, "is the name of a value"),
+                    ("$each", Value::String(text)) if text.starts_with('{') => found.template(&place, text, known),
+                    ("$each", _) => found.say(&place, "is a list's name in braces: {keys}"),
                     _ => json(value, &place, known, found),
                 }
             }

@@ -3,7 +3,7 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::{
-    field_path, Call, Ceiling, CollectionFeed, Cursor, ErrorRule, Format, Job, Kind, Listing, Lookback, Method,
+    field_path, Call, Ceiling, CollectionFeed, Cursor, ErrorRule, Format, Job, Kind, Listing, Lookback, Lookup, Method,
     OneOrMany, Pages, Params, Parent, Records,
 };
 use serde::Deserialize;
@@ -47,7 +47,8 @@ pub struct Collection {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Template of a JSON body. `{name|number}` alone becomes a number; an object with `$if` is left out when that name has
-    /// no value; a text that is the name of a list alone is spread into the array around it.
+    /// no value; a text that is the name of a list alone is spread into the array around it, and so is an object with
+    /// `$each`: once for each element, which is `{each}`.
     #[serde(default)]
     pub json: Option<Value>,
     /// Templates of a form in the body.
@@ -67,6 +68,9 @@ pub struct Collection {
     /// How changes are listed once a first load is done, where that is another request; what it leaves out is as above.
     #[serde(default)]
     pub incremental: Option<Box<Listing>>,
+    /// What listings leave out of their records.
+    #[serde(default)]
+    pub lookups: Vec<Lookup>,
     /// An asynchronous export that takes the place of the listing.
     #[serde(default)]
     pub job: Option<Box<Job>>,
@@ -297,6 +301,8 @@ pub enum Shape {
     First,
     /// The texts of an array, joined.
     Join { separator: String },
+    /// An array of objects becomes the array of their texts at the first of `fields` that has a value: each once, in order.
+    Set { fields: Vec<String> },
     /// One parameter of a query string or address.
     Query { param: String },
     /// The first field that has a value; the column's own comes first.
@@ -342,8 +348,14 @@ impl Collection {
             errors: other.errors.into_iter().chain(self.errors.iter().cloned()).collect(),
             incremental: None,
             job: None,
-            ..self.clone()
+            ..self.alone()
         }
+    }
+
+    /// The collection as its records are read otherwise than by its own listing, which tells more.
+    pub fn alone(&self) -> Collection {
+        let lookups = self.lookups.iter().map(|lookup| Lookup { listed: None, ..lookup.clone() }).collect();
+        Collection { lookups, ..self.clone() }
     }
 
     /// A call as a listing of one reply, to build its request.

@@ -26,13 +26,11 @@ pub struct Problem {
     /// JSON pointer of the place; empty for the file as a whole.
     pub pointer: String,
     pub message: String,
-    /// The file makes sense, but no reader does this yet.
-    pub is_not_yet: bool,
 }
 
 impl Problem {
     pub fn new(pointer: &str, message: impl Into<String>) -> Self {
-        Problem { pointer: pointer.to_string(), message: message.into(), is_not_yet: false }
+        Problem { pointer: pointer.to_string(), message: message.into() }
     }
 }
 

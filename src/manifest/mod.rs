@@ -15,6 +15,7 @@ mod cursor;
 mod errors;
 mod job;
 pub mod load;
+mod lookup;
 pub mod naming;
 mod pages;
 mod rate;
@@ -37,6 +38,8 @@ pub use errors::{ErrorRule, HeaderIs, Meaning, ScopeAt, ScopeWords, Wait, WaitUn
 pub use job::{Download, Job, States, When};
 #[allow(unused_imports)]
 pub use load::Problem;
+#[allow(unused_imports)]
+pub use lookup::{Lookup, NoneOf};
 #[allow(unused_imports)]
 pub use pages::{FirstToken, Pages, Until};
 #[allow(unused_imports)]

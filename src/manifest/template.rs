@@ -103,11 +103,12 @@ pub fn fill<'a>(template: &str, lookup: impl Fn(&str) -> Option<Cow<'a, str>>) -
 /// Fills the texts of a JSON template. `list` gives the values of a name that stands for several.
 ///
 /// `None` when the value is to be left out. A text that is `{name|number}` or `{name|json}` alone is that number or value;
-/// an object whose `$if` names something unset is left out; a list's name alone in an array becomes its elements.
+/// an object whose `$if` names something unset is left out; a list's name alone in an array becomes its elements, and an
+/// object with a list's name as `$each` is filled once for each of them, which is `{each}` in it.
 pub fn fill_json<'a>(
     template: &Value,
-    lookup: &impl Fn(&str) -> Option<Cow<'a, str>>,
-    list: &impl Fn(&str) -> Option<Vec<String>>,
+    lookup: &dyn Fn(&str) -> Option<Cow<'a, str>>,
+    list: &dyn Fn(&str) -> Option<Vec<String>>,
 ) -> Result<Option<Value>, Unset> {
     Ok(match template {
         Value::String(text) => {
@@ -118,10 +119,17 @@ pub fn fill_json<'a>(
         }
         Value::Array(items) => {
             let mut filled = Vec::with_capacity(items.len());
+            let values_of = |text: &str| alone(text).and_then(|e| list(e.name));
             for item in items {
-                match item.as_str().and_then(alone).and_then(|e| list(e.name)) {
-                    Some(values) => filled.extend(values.into_iter().map(Value::String)),
-                    None => filled.extend(fill_json(item, lookup, list)?),
+                if let Some(values) = item.as_str().and_then(values_of) {
+                    filled.extend(values.into_iter().map(Value::String));
+                } else if let Some(values) = item.get("$each").and_then(Value::as_str).and_then(values_of) {
+                    for value in values {
+                        let each = |name: &str| if name == "each" { Some(value.clone().into()) } else { lookup(name) };
+                        filled.extend(fill_json(item, &each, list)?);
+                    }
+                } else {
+                    filled.extend(fill_json(item, lookup, list)?);
                 }
             }
             Some(Value::Array(filled))
@@ -131,7 +139,7 @@ pub fn fill_json<'a>(
                 return Ok(None);
             }
             let mut filled = Map::new();
-            for (name, value) in members.iter().filter(|(name, _)| *name != "$if") {
+            for (name, value) in members.iter().filter(|(name, _)| !matches!(name.as_str(), "$if" | "$each")) {
                 if let Some(value) = fill_json(value, lookup, list)? {
                     filled.insert(name.clone(), value);
                 }
@@ -233,6 +241,10 @@ mod tests {
         let want = serde_json::json!({
             "size": 15, "text": "15", "fields": ["a", "b", "c"], "filters": [{"value": "7"}], "as": [1, null],
         });
+        assert_eq!(fill_json(&template, &lookup, &list), Ok(Some(want)));
+        let template =
+            serde_json::json!([{"$each": "{fields}", "id": "{each}", "size": "{n|number}", "after": "{unset?}"}]);
+        let want = serde_json::json!([{"id": "a", "size": 15}, {"id": "b", "size": 15}]);
         assert_eq!(fill_json(&template, &lookup, &list), Ok(Some(want)));
         let wrong = fill_json(&serde_json::json!(["{unset}"]), &lookup, &list);
         assert_eq!(wrong, Err(Unset("unset".to_string())));

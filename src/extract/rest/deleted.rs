@@ -6,7 +6,8 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::full::{overlap_us, Progress};
-use super::request::stamp_of;
+use super::lookups;
+use super::request::{key_text, stamp_of};
 use super::tables::Tables;
 use super::walk::{can_read_since, Part, Walk};
 use crate::error::SyncError;
@@ -35,10 +36,11 @@ pub async fn read_all(
         let known =
             output.checkpoint.as_ref().and_then(|c| c.get("deleted")).and_then(Value::as_str).and_then(parse_iso);
         // A first load shows what is there; keys of what was gone before it are of no use.
+        let mut gone = Vec::new();
         let state = if is_full && !key.is_empty() {
             checkpoint.get("cursor").cloned()
         } else {
-            match read(api, outputs, index, list, key, known, sink).await {
+            match read(api, outputs, index, list, key, known, &mut gone, sink).await {
                 Ok(state) => state,
                 Err(error) if super::feed::is_of_one(&error) => {
                     end.failed.push((index, error));
@@ -49,11 +51,13 @@ pub async fn read_all(
         };
         if let (Some(members), Some(state)) = (checkpoint.as_object_mut(), state) {
             members.insert("deleted".into(), state);
+            gone.iter().for_each(|key| lookups::forget(members, key));
         }
     }
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments)]
 async fn read(
     api: &ApiClient,
     outputs: &[Output],
@@ -61,12 +65,14 @@ async fn read(
     list: &Listing,
     key: &BTreeMap<String, String>,
     known: Option<i64>,
+    gone: &mut Vec<String>,
     sink: &Sink,
 ) -> Result<Option<Value>, SyncError> {
     let Some(output) = outputs.get(index) else { return Ok(None) };
     let listing = output.collection.listed_by(list);
     let cursor = list.cursor.as_ref();
-    let base = Collection { cursor: cursor.cloned(), ..listing };
+    // Of what is gone nothing more is told.
+    let base = Collection { cursor: cursor.cloned(), lookups: Vec::new(), ..listing };
     let from = cursor.filter(|_| can_read_since(&base)).and_then(|c| Some(known?.saturating_sub(overlap_us(c))));
     let mut tables = Tables::new(api.account(), outputs, false);
     let mut progress = Progress::default();
@@ -82,8 +88,10 @@ async fn read(
                 // Its own time says when it went, where the record has one; else when the app showed it as gone.
                 let own = output.collection.cursor.as_ref().and_then(|cursor| stamp_of(cursor, raw));
                 tables.gone(index, raw, own.or(page.list_version()), false);
+                gone.extend(key_text(&output.collection, raw));
             } else if let Some(record) = key_record(&output.collection, raw, key) {
                 tables.gone(index, &record, stamp.or(page.list_version()), true);
+                gone.extend(key_text(&output.collection, &record));
             }
         }
         sink.page(tables.page(None)).await?;

@@ -6,18 +6,18 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::bound::bound;
+use super::full::{with_opaque, Progress};
 use super::lookback;
-use super::names::Names;
-use super::pages::{fetch, with_param, ListPage, Pager, Shape};
+use super::pages::{fetch, ListPage, Shape};
 use super::raw::{at, text_at};
-use super::request::{by_key, column_text, is_gone, key_text, request_with, stamp_of, SECOND_US};
+use super::request::{by_key, column_text, is_gone, key_text, stamp_of, SECOND_US};
 use super::tables::{Stamp, Tables};
+use super::walk::{Part, Walk};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::{cursor_of, Output, ReadEnd};
-use crate::http::{ApiClient, Request};
+use crate::http::ApiClient;
 use crate::manifest::{Collection, CollectionFeed, Feed, Pages, Records, Source};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -77,7 +77,7 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
         } else if let Some(error) = &follower.failed {
             end.failed.push((index, error.clone()));
         } else if let Some(slot) = end.checkpoints.get_mut(index) {
-            *slot = Some(next_checkpoint(output, follower, now));
+            *slot = Some(with_opaque(next_checkpoint(output, follower, poll.reached()), &poll.progress));
         }
     }
     for (index, checked) in lookback::read(api, &mut poll.tables, outputs, &poll.followers, now, sink).await? {
@@ -97,8 +97,8 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
 }
 
 /// The cursor follows the app's clock, and never goes back.
-fn next_checkpoint(output: &Output, follower: &Follower, now: Option<i64>) -> Value {
-    let cursor = now.map_or(follower.cursor, |now| now.max(follower.cursor));
+fn next_checkpoint(output: &Output, follower: &Follower, reached: Option<i64>) -> Value {
+    let cursor = reached.map_or(follower.cursor, |reached| reached.max(follower.cursor));
     let mut checkpoint = json!({ "cursor": to_iso_ms(cursor) });
     let old = output.checkpoint.as_ref().and_then(|c| c.get("checked_at"));
     if let (Some(members), Some(old)) = (checkpoint.as_object_mut(), old) {
@@ -117,6 +117,7 @@ struct Poll<'r> {
     followers: Vec<Follower>,
     /// The app's clock at the first reply.
     now: Option<i64>,
+    progress: Progress,
     /// (output, object) whose latest change was applied. Hashes of 128 bits: a stream may hold millions.
     seen: HashSet<u128>,
     api_version: Option<String>,
@@ -145,6 +146,7 @@ impl<'r> Poll<'r> {
             tables: Tables::new(api.account(), outputs, true),
             followers: outputs.iter().map(follower).collect(),
             now: None,
+            progress: Progress::default(),
             seen: HashSet::new(),
             api_version: options.get("api_version").or(source.api_version.as_ref()).cloned(),
         }
@@ -157,9 +159,24 @@ impl<'r> Poll<'r> {
 
     async fn read(&mut self, sink: &Sink) -> Result<(), SyncError> {
         let Some(from) = self.from() else { return Ok(()) };
-        let shape = Shape { records: Records::at(&self.feed.records), pages: self.feed.pages.clone() };
-        let mut pager = Pager::new(shape, self.request(from)?);
-        while let Some(page) = pager.next_page(self.api).await? {
+        let listing = Collection {
+            path: Some(self.feed.path.clone()),
+            params: self.feed.params.clone(),
+            records: Records::at(&self.feed.records),
+            pages: Some(self.feed.pages.clone()),
+            cursor: Some(self.feed.cursor.clone()),
+            ..Collection::default()
+        };
+        let opaque = self.shared_opaque();
+        if opaque.is_some() {
+            // The app knows what this one has not told yet, however old a change says it is.
+            self.followers.iter_mut().for_each(|follower| follower.from = i64::MIN);
+        }
+        self.progress.opaque = opaque.clone();
+        let part = Part { from: Some(from), opaque, ..Part::default() };
+        let mut walk = Walk::new(self.api, &listing, &[], part)?;
+        while let Some(page) = walk.next_page().await? {
+            self.progress.see(&listing, &page);
             if self.now.is_none() {
                 self.now =
                     page.date_us.or_else(|| self.newest_of(&page)).map(|now| now.div_euclid(SECOND_US) * SECOND_US);
@@ -175,21 +192,18 @@ impl<'r> Poll<'r> {
         Ok(())
     }
 
-    fn request(&self, from: i64) -> Result<Request, SyncError> {
-        let cursor = &self.feed.cursor;
-        let listing = Collection {
-            path: Some(self.feed.path.clone()),
-            params: self.feed.params.clone(),
-            pages: Some(self.feed.pages.clone()),
-            ..Collection::default()
-        };
-        let mut names = Names::default();
-        names.set_bound("cursor", cursor, from, false);
-        let request = request_with(self.api.account(), &listing, &[], &names, None)?;
-        Ok(match &cursor.param {
-            Some(param) => with_param(&request, param, &bound(cursor, from, false)),
-            None => request,
-        })
+    /// The app's own word for where all of them stopped; where they differ, time says where.
+    fn shared_opaque(&self) -> Option<String> {
+        let opaque = |output: &Output| Some(output.checkpoint.as_ref()?.get("opaque")?.as_str()?.to_string());
+        let (mut known, is_used) = (self.outputs.iter().map(opaque), self.feed.cursor.opaque.is_some());
+        let first = known.next().flatten().filter(|_| is_used)?;
+        known.all(|other| other.as_ref() == Some(&first)).then_some(first)
+    }
+
+    /// Up to when all changes were told.
+    fn reached(&self) -> Option<i64> {
+        let behind = i64::try_from(self.feed.cursor.behind_seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_US);
+        self.now.map(|now| now.saturating_sub(behind))
     }
 
     fn newest_of(&self, page: &ListPage) -> Option<i64> {

@@ -2,6 +2,8 @@ use super::testing::*;
 use super::*;
 use crate::extract::group::group;
 use crate::extract::Mode;
+use crate::http::testing::{json as reply, Seen, Server};
+use crate::manifest::Source;
 use serde_json::{json, Value};
 use std::sync::{Arc, Mutex};
 
@@ -109,6 +111,94 @@ async fn a_feed_takes_json_parameters_and_whole_days() {
     let seen = &server.seen()[0];
     assert_eq!(seen.param("only"), Some(format!(r#"{{"since":{day},"kinds":["a"]}}"#).as_str()));
     assert_eq!(seen.param("created[gte]"), Some(day.to_string().as_str()));
+}
+
+/// Changes in the order of time, of which the app gives a window of 100 seconds at once.
+#[tokio::test]
+async fn a_feed_is_read_in_windows_and_stays_behind() {
+    let events = (0..5).map(|n| event(&format!("e{n}"), NOW - 250 + n * 50, "thing.updated", thing("t1", 5, n)));
+    let app = app(events.collect());
+    let server = serve(&app).await;
+    let mut source = source();
+    let feed = source.feed.as_mut().unwrap();
+    feed.newest_first = false;
+    feed.cursor.upper_param = Some("created[lte]".into());
+    (feed.cursor.step_seconds, feed.cursor.behind_seconds, feed.cursor.overlap_seconds) = (Some(100), 60, 0);
+    // Windows end by our own clock.
+    let now = request::now_us() / 1_000_000;
+    app.lock().unwrap().now = now;
+    for event in &mut app.lock().unwrap().events {
+        event["created"] = (event["created"].as_i64().unwrap() - NOW + now).into();
+    }
+    let outputs = vec![output(&source, "things", Some(checkpoint(now - 300)))];
+    let (pages, end) = run(&api(source, &server, |_| ()), ReadRequest { outputs, mode: Mode::Incremental }).await;
+    let bound = |seen: &Seen, name: &str| seen.param(name).unwrap().parse::<i64>().unwrap() - now;
+    let windows: Vec<(i64, i64)> =
+        server.seen().iter().map(|seen| (bound(seen, "created[gte]"), bound(seen, "created[lte]"))).collect();
+    assert_eq!(windows.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [-300, -200, -100]);
+    assert!(windows.iter().all(|(from, to)| to - from <= 100) && (-61..=-58).contains(&windows[2].1), "{windows:?}");
+    assert_eq!(cursor(&end.unwrap(), 0), now - 60, "what is too new to be told comes with the next run");
+    assert_eq!(table(&pages, 0).0["t1"].0[2], "3");
+}
+
+/// An app that tells with each answer where the next one goes on, and knows no time.
+#[tokio::test]
+async fn a_feed_goes_on_by_the_apps_own_word() {
+    let server = Server::start(|seen| {
+        let from: i64 = seen.param("after").map_or(0, |after| after.trim_start_matches('c').parse().unwrap());
+        let all =
+            (0..6).map(|n| event(&format!("e{n}"), NOW - 9000 + n, "thing.updated", thing(&format!("t{n}"), 5, n)));
+        let page: Vec<Value> = all.skip(from as usize).take(4).collect();
+        let end = from + page.len() as i64;
+        reply(json!({"data": page, "next": format!("c{end}"), "more": end < 6}))
+    })
+    .await;
+    let mut source = source();
+    let feed = source.feed.as_mut().unwrap();
+    feed.newest_first = false;
+    feed.pages =
+        serde_json::from_value(json!({"style": "token", "pointer": "/next", "more": "/more", "param": "after"}))
+            .unwrap();
+    feed.cursor = serde_json::from_value(
+        json!({"field": "created", "format": "unix", "opaque": {"pointer": "/next", "param": "after"}}),
+    )
+    .unwrap();
+    let outputs = |source: &Source, known: Value| vec![output(source, "things", Some(known))];
+    let request = ReadRequest { outputs: outputs(&source, checkpoint(NOW - 8998)), mode: Mode::Incremental };
+    let (pages, end) = run(&api(source.clone(), &server, |_| ()), request).await;
+    let known = end.unwrap().checkpoints[0].clone().unwrap();
+    assert_eq!((table(&pages, 0).keys(), &known["opaque"]), (vec!["t2", "t3", "t4", "t5"], &json!("c6")));
+
+    // Told late, with an old time: only the app knows that it is news.
+    let mut late = known.clone();
+    late["opaque"] = json!("c5");
+    let before = server.calls();
+    let request = ReadRequest { outputs: outputs(&source, late), mode: Mode::Incremental };
+    let (pages, end) = run(&api(source, &server, |_| ()), request).await;
+    assert_eq!((table(&pages, 0).keys(), server.calls() - before), (vec!["t5"], 1));
+    assert_eq!(end.unwrap().checkpoints[0].as_ref().unwrap()["opaque"], "c6");
+}
+
+/// The rest of an embedded list is asked for with JSON in a parameter, and with settings.
+#[tokio::test]
+async fn the_rest_of_a_list_is_asked_for_with_any_parameter() {
+    let more = json!({"data": [{"id": "m1", "n": 1}], "has_more": true});
+    let app = app(vec![event("e1", NOW - 60, "thing.updated", edited(thing("t3", 5, 1), "lines", more))]);
+    app.lock().unwrap().lines.insert("t3".into(), vec![json!({"id": "m2", "n": 2, "created": 8})]);
+    let server = serve(&app).await;
+    let mut source = source();
+    let list = source.collections[1].parent.as_mut().unwrap().list.as_mut().unwrap();
+    let filter = json!({"json": {"of": "{id}", "size": "{size|number}", "not": "{unset?}"}});
+    list.params.insert("filter".into(), serde_json::from_value(filter).unwrap());
+    list.params.insert("zone".into(), crate::manifest::Param::Text("{zone}".into()));
+    let options = [("size", "7"), ("zone", "x y")].map(|(name, value)| (name.to_string(), value.to_string()));
+    let outputs = vec![output(&source, "lines", Some(checkpoint(NOW - 200)))];
+    let api = api(source, &server, |account| account.options.extend(options));
+    let (_, end) = run(&api, ReadRequest { outputs, mode: Mode::Incremental }).await;
+    assert!(end.as_ref().is_ok_and(|end| end.failed.is_empty()), "{end:?}");
+    let asked = &server.seen()[1];
+    assert_eq!(asked.param("filter"), Some(r#"{"of":"t3","size":7}"#));
+    assert_eq!(asked.param("zone"), Some("x y"));
 }
 
 #[tokio::test]

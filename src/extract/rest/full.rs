@@ -5,6 +5,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
+use super::lookups::Told;
 use super::pages::ListPage;
 use super::raw::text_at;
 use super::request::{bases, stamp_of, SECOND_US};
@@ -31,6 +32,8 @@ pub struct Progress {
     pub newest: Option<i64>,
     /// The app's own word for where the next run goes on.
     pub opaque: Option<String>,
+    /// Records that the next run need not ask about again, where something is looked up.
+    pub told: Option<Told>,
 }
 
 impl Progress {
@@ -38,7 +41,7 @@ impl Progress {
         let instant = |name: &str| position.get(name).and_then(Value::as_str).and_then(parse_iso);
         let base = position.get("base").and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0);
         let opaque = position.get("opaque").and_then(Value::as_str).map(str::to_string);
-        Progress { base, upper: instant("upper"), newest: instant("newest"), opaque }
+        Progress { base, upper: instant("upper"), newest: instant("newest"), opaque, told: None }
     }
 
     /// The position after a page: `(name, value)` says where its listing goes on.
@@ -63,6 +66,9 @@ impl Progress {
     /// Takes note of a page's clock and stamps.
     pub fn see(&mut self, base: &Collection, page: &ListPage) {
         self.upper = self.upper.or(page.date_us);
+        if let Some(told) = &mut self.told {
+            told.see(base, page);
+        }
         if let Some(cursor) = base.cursor.as_ref().filter(|c| !c.created_only) {
             // An export in the order of time says itself where it has come to.
             let newest = page.time_us().or_else(|| page.records().filter_map(|raw| stamp_of(cursor, raw)).max());
@@ -194,9 +200,11 @@ pub fn checkpoint_of(output: &Output, progress: &Progress) -> Option<Value> {
     Some(with_opaque(checkpoint(progress.cursor()), progress))
 }
 
+/// A checkpoint with what the next reading has to know beside the time.
 pub fn with_opaque(mut checkpoint: Value, progress: &Progress) -> Value {
-    if let (Some(members), Some(opaque)) = (checkpoint.as_object_mut(), &progress.opaque) {
-        members.insert("opaque".into(), opaque.as_str().into());
+    if let Some(members) = checkpoint.as_object_mut() {
+        members.extend(progress.opaque.iter().map(|opaque| ("opaque".to_string(), opaque.as_str().into())));
+        progress.told.iter().for_each(|told| told.leave(members));
     }
     checkpoint
 }
@@ -227,6 +235,7 @@ pub async fn read(
     let mut progress = resume.map(Progress::of).unwrap_or_default();
     let mut resume = resume;
     while let Some(base) = bases.get(progress.base) {
+        progress.told = Told::of(base, outputs).map(|_| Told::default());
         let place = resume.take();
         let is_read = match job::of(base, true) {
             Some(job) => {

@@ -3,6 +3,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::full::{self, checkpoint, overlap_us, walk_through, with_opaque, Progress};
+use super::lookups::Told;
 use super::request::{bases, now_us, SECOND_US};
 use super::tables::Tables;
 use super::walk::{can_read_since, Part, Walk};
@@ -69,7 +70,9 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
                 continue;
             }
         }
-        let mut walk = Walk::new(api, base, outputs, Part { from, opaque, ..Part::default() })?;
+        progress.told = Told::of(base, outputs);
+        let part = Part { from, opaque, told: progress.told.clone(), ..Part::default() };
+        let mut walk = Walk::new(api, base, outputs, part)?;
         walk_through(api, &mut tables, base, &mut walk, from, &mut progress, false, sink).await?;
     }
     // Stamps of the app move the cursor, not its clock: what comes late has a stamp near the last one seen.

@@ -11,6 +11,7 @@ use crate::extract::{OutColumn, Output};
 use crate::http::Account;
 use crate::manifest::{template, Collection, Column, Deletes, FieldIs, Shape};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How a column's value is made.
@@ -128,6 +129,7 @@ fn shaped<'v>(raw: &'v str, value: Option<&'v str>, shape: Option<&Shape>) -> Co
             let texts: Vec<Cow<'_, str>> = list.into_iter().map(string_of).collect();
             Cow::Owned(quoted(&texts.join(separator)))
         }),
+        Shape::Set { fields } => present.and_then(|list| set(list, fields)).map(Cow::Owned),
         Shape::Query { param } => {
             return present
                 .and_then(|value| query(&string_of(value), param))
@@ -171,6 +173,14 @@ fn pairs(list: &str, key: &str, value: &str) -> Option<String> {
     }
     out.push('}');
     Some(out)
+}
+
+/// `[{id: 2}, {id: "1"}, {id: 2}]` as `["1","2"]`.
+fn set(list: &str, fields: &[String]) -> Option<String> {
+    let text_of = |element| fields.iter().find_map(|field| text_at(element, field));
+    let texts: BTreeSet<Cow<'_, str>> = elements(list)?.into_iter().filter_map(text_of).collect();
+    let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    Some(format!("[{}]", quoted.join(",")))
 }
 
 /// One parameter of a query string, with or without an address before it.
@@ -234,6 +244,14 @@ mod tests {
             (json!({"style": "first"}), vec![], r#"{"f": ["x", "y"]}"#, "\"x\""),
             (json!({"style": "first"}), vec![], r#"{"f": []}"#, "null"),
             (json!({"style": "join", "separator": ", "}), vec![], r#"{"f": ["x", 1]}"#, "\"x, 1\""),
+            (
+                json!({"style": "set", "fields": ["/id", "/to"]}),
+                vec![],
+                r#"{"f": [{"id": "7"}, {"to": 12}, {"id": 7, "to": 1}, {"x": 1}]}"#,
+                r#"["12","7"]"#,
+            ),
+            (json!({"style": "set", "fields": ["/id"]}), vec![], r#"{"f": []}"#, "[]"),
+            (json!({"style": "set", "fields": ["/id"]}), vec![], "{}", "null"),
             (utm(), vec![], r#"{"f": "a=1&utm_source=a%20b+c#x"}"#, "\"a b c\""),
             (utm(), vec![], r#"{"f": "https://x.test/?utm_source=mail"}"#, "\"mail\""),
             (utm(), vec![], r#"{"f": "https://x.test/"}"#, "null"),

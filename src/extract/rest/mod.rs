@@ -15,6 +15,7 @@ pub(super) mod full;
 pub(super) mod incremental;
 mod job;
 mod lookback;
+mod lookups;
 mod made;
 pub(super) mod names;
 pub(super) mod onward;
@@ -113,7 +114,8 @@ async fn read_together(
 ) -> Result<ReadEnd, SyncError> {
     match mode {
         Mode::Full { resume } => full::read(api, outputs, resume.as_ref(), keep_position, sink).await,
-        Mode::Keys | Mode::Columns => full::read(api, outputs, None, false, sink).await,
+        Mode::Keys => full::read(api, &lookups::without(outputs), None, false, sink).await,
+        Mode::Columns => full::read(api, outputs, None, false, sink).await,
         Mode::Incremental => incremental::read(api, outputs, sink).await,
         Mode::Scan(_) => Err(SyncError::internal("a live query is read for itself")),
     }
@@ -156,3 +158,7 @@ mod shapes_tests;
 #[cfg(test)]
 #[path = "below_tests.rs"]
 mod below_tests;
+
+#[cfg(test)]
+#[path = "lookups_tests.rs"]
+mod lookups_tests;

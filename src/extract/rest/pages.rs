@@ -34,6 +34,8 @@ pub struct ListPage {
     text: Text,
     /// Where the records are in the text.
     records: Vec<Range<usize>>,
+    /// What takes their place, once other calls have told more of them.
+    completed: Option<Vec<String>>,
     /// What is around each record, where something is.
     around: Vec<Surroundings>,
     /// Elements of the listing in this page, kept or not.
@@ -75,16 +77,12 @@ impl ListPage {
         self.text.as_str().trim()
     }
 
-    /// The page with other records, one for each that is kept.
-    pub fn with_records(mut self, records: &[String]) -> Self {
-        let mut text = String::new();
-        self.around.clear();
-        self.records.clear();
-        for record in records {
-            self.records.push(text.len()..text.len() + record.len());
-            text.push_str(record);
+    /// The page with other records: one for each, or else nothing is around them any more.
+    pub fn with_records(mut self, records: Vec<String>) -> Self {
+        if records.len() != self.records().len() {
+            self.around.clear();
         }
-        self.text = Text(text.into());
+        self.completed = Some(records);
         self
     }
 
@@ -102,7 +100,11 @@ impl ListPage {
 
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
         let text = self.text.as_str();
-        self.records.iter().map(|range| text.get(range.clone()).unwrap_or_default())
+        let count = self.completed.as_ref().map_or(self.records.len(), Vec::len);
+        (0..count).map(move |index| match &self.completed {
+            Some(records) => records.get(index).map_or("", String::as_str),
+            None => self.records.get(index).and_then(|range| text.get(range.clone())).unwrap_or_default(),
+        })
     }
 
     /// The latest version that a listed record may claim: when the app looked, by its own clock, less what we cannot
@@ -139,6 +141,7 @@ pub fn parse_page(reply: &Reply, shape: &Shape) -> Result<ListPage, String> {
     let empty = |stuck| ListPage {
         text: Text::default(),
         records: Vec::new(),
+        completed: None,
         next: None,
         stuck,
         around: Vec::new(),

@@ -44,6 +44,7 @@ pub fn base_request(
     limit: Option<u64>,
 ) -> Result<Request, SyncError> {
     let mut names = Names::default();
+    super::lookups::set_names(base, outputs, &mut names);
     if let Some(fields) = super::names::fields(base, outputs).into_iter().next() {
         names.set_list("fields", fields);
     }
@@ -225,21 +226,29 @@ pub fn put(request: &mut Request, place: &str, value: Value) {
     *at = value;
 }
 
-/// A listing below a record, such as `/v1/invoices/{id}/lines`.
+/// A listing below a record of `base`, such as `/v1/invoices/{id}/lines`.
 pub fn listing(
+    account: &Account,
     path: &str,
     params: &Params,
-    record: Option<(&Collection, &str)>,
+    base: &Collection,
+    raw: &str,
     pages: &Pages,
 ) -> Result<Request, SyncError> {
-    let mut query = Vec::new();
-    for (name, param) in params {
-        for text in param.templates() {
-            query.push((name.clone(), fill_fields(text, record, str::to_string)?));
-        }
+    let mut names = Names::default();
+    names.set_columns(base, raw);
+    let is_of_record = |name: &&str| is_column(base, name) || *name == "id";
+    if let Some(name) = template::names(path).filter(is_of_record).find(|name| !names.has(name)) {
+        return Err(SyncError::internal(format!("a record without \"{name}\" has no children's address")));
     }
-    let target = fill_fields(path, record, encode_segment)?;
-    Ok(sized(Request { target, query, ..Request::default() }, pages, None))
+    let below = Collection {
+        path: Some(path.to_string()),
+        params: params.clone(),
+        pages: Some(pages.clone()),
+        base_url: base.base_url.clone(),
+        ..Collection::default()
+    };
+    request_with(account, &below, &[], &names, None)
 }
 
 /// The request of one record by the values of its key. `None` when no record can have such a key.
@@ -273,29 +282,6 @@ pub fn key_columns(collection: &Collection) -> Vec<&str> {
 pub fn column_text(collection: &Collection, raw: &str, name: &str) -> Option<String> {
     let path = collection.column(name).map_or_else(|| field_path(name), |c| c.path());
     at_path(raw, &path).filter(|v| *v != "null").map(|v| string_of(v).into_owned())
-}
-
-/// Fills a template below a record with the record's own fields.
-fn fill_fields(
-    text: &str,
-    record: Option<(&Collection, &str)>,
-    spell: impl Fn(&str) -> String,
-) -> Result<String, SyncError> {
-    let lookup = |name: &str| {
-        let kept = || Some(format!("{{{name}}}").into());
-        let Some((base, raw)) = record else { return kept() };
-        if !is_column(base, name) && name != "id" {
-            // A setting: filled when the call is made.
-            return kept();
-        }
-        let text = column_text(base, raw, name).filter(|text| !matches!(text.as_str(), "" | "." | ".."))?;
-        Some(spell(&text).into())
-    };
-    match template::fill(text, lookup) {
-        Ok(Some(filled)) => Ok(filled),
-        Ok(None) => Err(SyncError::internal("a path has an optional part")),
-        Err(unset) => Err(SyncError::internal(format!("a record without \"{}\" has no children's address", unset.0))),
-    }
 }
 
 /// One segment of a path: everything but letters, digits and `-._~` is percent-encoded.

@@ -7,7 +7,7 @@ use super::pages::{fetch, Shape};
 use super::request::{bases, by_key, is_gone, is_named, key_columns, SECOND_US};
 use super::tables::{Stamp, Tables};
 use super::walk::{self, Part, Walk};
-use super::{below, full, job, parents};
+use super::{below, full, job, lookups, parents};
 use crate::error::SyncError;
 use crate::extract::sink::Sink;
 use crate::extract::time::to_iso_ms;
@@ -291,8 +291,9 @@ pub async fn read(api: &ApiClient, output: &Output, scan: &Scan, sink: &Sink) ->
     match plan {
         Plan::Keys { base, requests } => {
             let one = Shape { records: Records::default(), pages: Pages::None };
+            let alone = base.alone();
             for request in requests {
-                let page = fetch(api, request, &one).await?;
+                let page = lookups::complete(api, &alone, outputs, None, fetch(api, request, &one).await?).await?;
                 let found = page.records().next();
                 // A deleted record's stub is no row of a live query.
                 if let Some(raw) = found.filter(|raw| !is_gone(base, raw)) {

@@ -8,6 +8,7 @@
 
 use super::bound::bound;
 use super::full::{fill, Progress};
+use super::lookups;
 use super::pages::{fetch, with_param, Guard, ListPage};
 use super::request::{base_request, shape, stamp_of, SECOND_US};
 use super::tables::Tables;
@@ -161,6 +162,7 @@ pub async fn read(
         guard.check(&page, page.next.as_deref(), api.account().policy.max_pages)?;
         progress.see(base, &page);
         shrink(&mut open, &asked, &page, cursor);
+        let page = lookups::complete(api, base, outputs, None, page).await?;
         // The position of this page must not cover rows of another that is still on its way: those slices have not
         // shrunk yet.
         fill(api, tables, base, &page, sink).await?;

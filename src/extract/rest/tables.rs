@@ -54,7 +54,7 @@ struct Table<'r> {
 
 /// The tables that one stream of calls fills.
 pub struct Tables<'r> {
-    source: &'r Source,
+    account: &'r Account,
     tables: Vec<Table<'r>>,
     /// Whether complete sets of children are reported (a live scan has no use for them).
     report_complete: bool,
@@ -102,7 +102,7 @@ impl<'r> Tables<'r> {
             }
         };
         Tables {
-            source: &account.source,
+            account,
             tables: outputs.iter().map(table).collect(),
             report_complete,
             only_these: None,
@@ -248,7 +248,7 @@ impl<'r> Tables<'r> {
             match list {
                 Some(list) if !stamp.is_deleted && at(value, &list.more) == Some("true") => {
                     let pages = base.pages.clone().unwrap_or(Pages::None);
-                    let first = listing(&list.path, &list.params, Some((base, raw)), &pages)?;
+                    let first = listing(self.account, &list.path, &list.params, base, raw, &pages)?;
                     let last = found.last().map(|child| child.raw);
                     let job = read_on(
                         first,
@@ -280,7 +280,7 @@ impl<'r> Tables<'r> {
         let collection = &output.collection;
         let pages = collection.pages.clone().or_else(|| base.pages.clone()).unwrap_or(Pages::None);
         let params = collection.params.iter().chain(&parent.params).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let first = listing(parent.path.as_deref().unwrap_or_default(), &params, Some((base, raw)), &pages)?;
+        let first = listing(self.account, parent.path.as_deref().unwrap_or_default(), &params, base, raw, &pages)?;
         let own = &collection.records;
         let records = if own.pointer.is_empty() { base.records.clone() } else { own.clone() };
         Ok(read_on(first, records, pages, None, raw, parent_key, stamp, 0))
@@ -394,7 +394,7 @@ impl<'r> Tables<'r> {
     }
 
     pub fn source(&self) -> &'r Source {
-        self.source
+        &self.account.source
     }
 }
 

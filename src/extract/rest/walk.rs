@@ -7,6 +7,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::bound::bound;
+use super::lookups::{self, Told};
 use super::names::{fields, Names};
 use super::onward::{text_of_place, with_token};
 use super::pages::{fetch, with_param, ListPage, Pager, Shape};
@@ -39,6 +40,8 @@ pub struct Part {
     pub may_be_gone: bool,
     /// Further parameters, which take the place of those of the same name.
     pub params: Vec<(String, String)>,
+    /// Records that need not be read again, where others tell more of them.
+    pub told: Option<Told>,
     /// More records than these are not wanted.
     pub limit: Option<u64>,
 }
@@ -81,6 +84,7 @@ fn first_token(base: &Collection) -> Option<&crate::manifest::FirstToken> {
 impl<'a> Walk<'a> {
     pub fn new(api: &'a ApiClient, base: &Collection, outputs: &'a [Output], part: Part) -> Result<Self, SyncError> {
         let mut part = part;
+        lookups::set_names(base, outputs, &mut part.names);
         let mut parts = fields(base, outputs).into_iter();
         if let Some(names) = parts.next() {
             part.names.set_list("fields", names);
@@ -182,6 +186,7 @@ impl<'a> Walk<'a> {
                 }
                 _ => page,
             };
+            let page = lookups::complete(self.api, &self.base, self.outputs, self.part.told.as_ref(), page).await?;
             self.count += page.count as u64;
             self.go_on_above_the_ceiling(&page)?;
             // The first request of the next window is the place that is saved with the last page of this one.
@@ -215,7 +220,7 @@ impl<'a> Walk<'a> {
                 .collect();
         }
         let records: Vec<String> = records.into_iter().map(|(_, raw)| raw).collect();
-        Ok(page.with_records(&records))
+        Ok(page.with_records(records))
     }
 
     /// The request of a page, for other fields.
@@ -337,6 +342,7 @@ pub fn first_request(
     part: &Part,
 ) -> Result<Request, SyncError> {
     let mut names = part.names.clone();
+    lookups::set_names(base, outputs, &mut names);
     if let Some(fields) = fields(base, outputs).into_iter().next() {
         names.set_list("fields", fields);
     }

@@ -59,6 +59,7 @@ fn is_read(what: &str, value: Value) -> Result<(), String> {
         "parent" => as_type::<Parent>(value),
         "feed" => as_type::<CollectionFeed>(value),
         "lookback" => as_type::<Lookback>(value),
+        "lookup" => as_type::<Lookup>(value),
         "discover" => as_type::<Discover>(value),
         "job" => as_type::<Job>(value),
         "webhook" => as_type::<Webhook>(value),
@@ -144,7 +145,8 @@ fn every_style_has_an_example() {
             assert!(page.contains(&format!("\"style\": \"{style}\"")), "no example of {definition} {style}");
         }
     }
-    for definition in ["cursor", "records", "error_rule", "wait", "parent", "select", "column", "job", "token_request"]
+    for definition in
+        ["cursor", "records", "error_rule", "wait", "parent", "select", "column", "job", "lookup", "token_request"]
     {
         let properties = schema.pointer(&format!("/$defs/{definition}/properties"));
         let properties =
@@ -228,51 +230,34 @@ fn what_is_wrong_in_form_is_refused_by_both() {
     }
 }
 
-/// What makes sense and is not done yet is refused as such, unless the collection is not served anyway.
+/// A feed's cursor may be of every kind that says where changes go on, and of no other.
 #[test]
-fn what_no_reader_does_is_said_plainly() {
-    let page = read("docs/source-files.md");
-    let refused = |file: &Value, pointer: &str| {
-        let problems = Source::from_json(&file.to_string()).err().unwrap_or_else(|| panic!("taken: {file}"));
-        assert!(problems.iter().all(|problem| problem.is_not_yet && problem.pointer == pointer), "{problems:?}");
-        assert!(problems[0].message.contains("no reader does this yet"), "{problems:?}");
-    };
-    let taken = |file: &Value| Source::from_json(&file.to_string()).unwrap_or_else(|problems| panic!("{problems:?}"));
-
-    let below = |params: Value| {
-        let list = json!({"records": "/data", "more": "/has_more", "path": "/things/{id}/lines", "params": params});
-        let parent = json!({"collections": ["things"], "explode": "/lines", "list": list});
-        let mut file = file_with(&json!({}), &json!({}));
-        let lines = json!({"name": "lines", "primary_key": ["id"], "parent": parent, "columns": [{"name": "id", "type": "bigint"}]});
-        file["collections"].as_array_mut().unwrap().push(lines);
-        file
-    };
-    taken(&below(json!({"limit": "100"})));
-    let mut file = below(json!({"filter": {"json": {"open": true}}}));
-    refused(&file, "/collections/1/parent/list/params");
-    file["collections"][1]["unsupported"] = json!("Needs what no reader does yet.");
-    taken(&file);
-    assert!(page.contains("`parent.list.params`"));
-
-    let followed = |member: Option<(&str, Value)>| {
-        let mut cursor = json!({"field": "/created", "param": "since", "format": "unix"});
-        if let Some((name, value)) = member {
-            cursor[name] = value;
-        }
+fn a_feed_goes_on_by_any_cursor_that_says_where() {
+    let followed = |newest_first: bool, member: (&str, Value)| {
+        let mut cursor = json!({"field": "/created", "param": "since", "upper_param": "until", "format": "unix"});
+        cursor[member.0] = member.1;
         let feed = json!({"path": "/events", "records": "/data", "pages": {"style": "none"}, "cursor": cursor,
-            "event_type": "/type", "object": "/object", "retention_days": 30});
+            "event_type": "/type", "object": "/object", "retention_days": 30, "newest_first": newest_first});
         file_with(&json!({"feed": feed}), &json!({"feed": {"types": ["thing.changed"]}, "by_key": "/things/{id}"}))
     };
-    taken(&followed(None));
-    let others = [
-        ("opaque", json!({"pointer": "/next", "param": "after"})),
-        ("step_seconds", json!(86_400)),
-        ("client_side", json!(true)),
-        ("per_parent", json!(true)),
-        ("behind_seconds", json!(60)),
-    ];
-    for (name, value) in others {
-        refused(&followed(Some((name, value))), "/feed/cursor");
-        assert!(page.contains(&format!("`{name}`")), "the page does not say that a feed has no {name}");
+    let windows = json!({"field": "/created", "param": "since", "upper_param": "until", "format": "unix",
+        "step_seconds": 86_400, "oldest_days": 30});
+    let mut in_windows = followed(false, ("field", json!("/created")));
+    in_windows["feed"]["cursor"] = windows.clone();
+    let (validator, mut turned) = (validator(""), followed(true, ("field", json!("/created"))));
+    turned["feed"]["cursor"] = windows;
+    for (file, wrong) in [
+        (followed(true, ("overlap_seconds", json!(60))), None),
+        (followed(true, ("opaque", json!({"pointer": "/next", "param": "after"}))), None),
+        (followed(true, ("client_side", json!(true))), None),
+        (followed(false, ("behind_seconds", json!(60))), None),
+        (in_windows, None),
+        (turned, Some("/feed/cursor/step_seconds")),
+        (followed(false, ("per_parent", json!(true))), Some("/feed/cursor/per_parent")),
+    ] {
+        assert_eq!(refusals(&validator, &file), [], "{file}");
+        let told = Source::from_json(&file.to_string()).err().unwrap_or_default();
+        let told: Vec<&str> = told.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(told, Vec::from_iter(wrong), "{file}");
     }
 }

@@ -178,6 +178,69 @@ async fn records_gone_for_good_are_found_by_a_reconcile() {
     assert!(reader.tables["contacts"].keys(true).contains(&id));
 }
 
+/// What the app says each deal is associated with, by the listing that shows all of it.
+async fn associations(simulator: &Simulator) -> BTreeMap<String, [Value; 2]> {
+    simulator.post("/hubspot/config", json!({"associations_shown": 0})).await;
+    let path = "/crm/v3/objects/deals?limit=100&associations=contacts,companies";
+    let list = simulator.shown("hubspot", path, "pat-na1-simulated").await;
+    let of = |deal: &Value, kind: &str| {
+        let results = deal.pointer(&format!("/associations/{kind}/results"))?.as_array()?.clone();
+        Some(results.iter().map(|one| text(&one["id"])).collect::<BTreeSet<String>>())
+    };
+    let both =
+        |deal: &Value| ["contacts", "companies"].map(|kind| of(deal, kind).map_or(Value::Null, |ids| json!(ids)));
+    list["results"].as_array().unwrap().iter().map(|deal| (text(&deal["id"]), both(deal))).collect()
+}
+
+/// Deals know their contacts and companies, whether a listing or a search showed them, and however many there are.
+#[tokio::test]
+async fn deals_know_what_they_are_associated_with() {
+    let simulator = portal().await;
+    let told = |reader: &Reader| -> BTreeMap<String, [Value; 2]> {
+        let cell = |key: &String, column: &str| match reader.cell("deals", key, column) {
+            Value::String(json) => serde_json::from_str(&json).unwrap(),
+            other => other,
+        };
+        let row = |key: &String| (key.clone(), ["associated_vids", "associated_company_ids"].map(|c| cell(key, c)));
+        reader.tables["deals"].keys(false).iter().map(row).collect()
+    };
+    let contacts = simulator.ids("hubspot", "contacts", false).await;
+    let deals = simulator.ids("hubspot", "deals", false).await;
+    for contact in &contacts[..7] {
+        let link = json!({"from": "deals", "from_id": deals[0], "to": "contacts", "to_id": contact});
+        simulator.post("/hubspot/associations", link).await;
+    }
+    let want = associations(&simulator).await;
+    assert!(want[&deals[0]][0].as_array().unwrap().len() >= 7 && want.values().any(|ids| ids[0].is_null()), "{want:?}");
+
+    simulator.post("/hubspot/config", json!({"associations_shown": 3})).await;
+    let mut reader = reader(&simulator);
+    simulator.forget_requests("hubspot").await;
+    reader.refresh_well(&["deals"]).await;
+    assert_eq!(told(&reader), want);
+    let asked = |requests: &[Value], part: &str| requests.iter().filter(|r| text(&r["path"]).contains(part)).count();
+    let requests = simulator.requests("hubspot").await;
+    assert!(asked(&requests, "/associations/deals/companies") == 0, "the listing told all of them");
+    assert!((3..10).contains(&asked(&requests, "/associations/deals/contacts")), "only where there are more");
+
+    // Parted, joined, and changed in bulk: the search tells none of it.
+    let parted = json!({"from": "deals", "from_id": deals[0], "to": "contacts", "to_id": contacts[0]});
+    simulator.delete_what("/hubspot/associations", parted).await;
+    let joined = json!({"from": "deals", "from_id": deals[1], "to": "contacts", "to_id": contacts[5]});
+    simulator.post("/hubspot/associations", joined).await;
+    for deal in &deals[..12] {
+        simulator.patch(&format!("/hubspot/deals/{deal}"), json!({"dealname": "Renamed"})).await;
+    }
+    let want = associations(&simulator).await;
+    simulator.post("/hubspot/config", json!({"associations_shown": 3})).await;
+    simulator.forget_requests("hubspot").await;
+    reader.refresh_well(&["deals"]).await;
+    assert_eq!(told(&reader), want);
+    let requests = simulator.requests("hubspot").await;
+    assert_eq!(asked(&requests, "/deals/search"), 1);
+    assert_eq!(asked(&requests, "/associations/deals/companies"), 1, "one call for all of a page");
+}
+
 /// More changes than one search gives: the next begins above the last id.
 #[tokio::test]
 async fn a_search_beyond_its_ceiling_loses_nothing() {

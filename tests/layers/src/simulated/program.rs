@@ -77,7 +77,18 @@ impl Simulator {
     }
 
     pub async fn delete(&self, path: &str) -> Value {
-        self.call(reqwest::Method::DELETE, path, json!({})).await
+        self.delete_what(path, json!({})).await
+    }
+
+    pub async fn delete_what(&self, path: &str, body: Value) -> Value {
+        self.call(reqwest::Method::DELETE, path, body).await
+    }
+
+    /// What an app itself answers to who holds a token.
+    pub async fn shown(&self, app: &str, path: &str, token: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.address(app))).bearer_auth(token);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
     /// What a collection holds: `{"id", "version", "deleted", "record"}` of each record.

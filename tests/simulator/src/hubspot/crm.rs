@@ -102,7 +102,7 @@ impl Hubspot {
             .iter()
             .map(|record| {
                 let mut object = self.shown(kind, record, &asked, &history);
-                if let Some(found) = self.associations(kind, &record.id, &wanted) {
+                if let Some(found) = self.associations(call, kind, &record.id, &wanted) {
                     object["associations"] = found;
                 }
                 object
@@ -152,7 +152,7 @@ impl Hubspot {
         let mut object =
             self.shown(kind, &record, &names(request, "properties"), &names(request, "propertiesWithHistory"));
         let wanted: Vec<Kind> = names(request, "associations").iter().filter_map(|n| Kind::named(n)).collect();
-        if let Some(found) = self.associations(kind, &record.id, &wanted) {
+        if let Some(found) = self.associations(call, kind, &record.id, &wanted) {
             object["associations"] = found;
         }
         Reply::json(200, object.to_string())

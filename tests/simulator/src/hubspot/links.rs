@@ -14,6 +14,8 @@ use crate::rest::page;
 /// A batch may ask for so many objects (developers.hubspot.com, "Associations v4").
 const MOST_INPUTS: usize = 1000;
 const MOST_A_PAGE: usize = 500;
+/// A record in a list shows so many of each kind (changelog, "How v3 CRM APIs return association data").
+const MOST_IN_A_LIST: usize = 100;
 
 type Ids = BTreeSet<Box<str>>;
 
@@ -77,12 +79,14 @@ impl Hubspot {
     }
 
     /// The member `associations` of an object in a list.
-    pub fn associations(&self, kind: Kind, id: &str, wanted: &[Kind]) -> Option<Value> {
+    pub fn associations(&self, call: &Call<'_>, kind: Kind, id: &str, wanted: &[Kind]) -> Option<Value> {
         let mut found = json!({});
+        let most = shown_at_once(call, MOST_IN_A_LIST);
         for to in wanted {
             let ids = self.linked(kind, id, *to);
             let results: Vec<Value> = ids
                 .iter()
+                .take(most)
                 .enumerate()
                 .flat_map(|(at, id)| {
                     let name = format!("{}_to_{}", kind.singular(), to.singular());
@@ -95,6 +99,11 @@ impl Hubspot {
                 .collect();
             if !results.is_empty() {
                 found[to.plural()] = json!({"results": results});
+                if let Some(next) = ids.get(most) {
+                    let link =
+                        format!("/crm/v3/objects/{}/{id}/associations/{}?after={next}", kind.plural(), to.plural());
+                    found[to.plural()]["paging"] = json!({"next": {"after": next, "link": link}});
+                }
             }
         }
         found.as_object().is_some_and(|f| !f.is_empty()).then_some(found)
@@ -126,7 +135,10 @@ impl Hubspot {
         let (mut results, mut errors) = (Vec::new(), Vec::new());
         for input in inputs {
             let id = super::crm::id_text(input.get("id").unwrap_or(&Value::Null));
+            let after =
+                input.get("after").and_then(Value::as_str).filter(|_| is_v4).and_then(|after| after.parse().ok());
             let targets = self.targets(from, &id, to, is_v4);
+            let (offset, size) = (after.unwrap_or(0), shown_at_once(call, MOST_A_PAGE));
             if targets.is_empty() {
                 errors.push(json!({
                     "status": "error", "category": "OBJECT_NOT_FOUND", "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
@@ -134,7 +146,11 @@ impl Hubspot {
                     "context": {"fromObjectId": [id], "fromObjectType": [from.singular()], "toObjectType": [to.singular()]},
                 }));
             } else {
-                results.push(json!({"from": {"id": id}, "to": targets}));
+                let mut one = json!({"from": {"id": id}, "to": page::slice(&targets, offset, size)});
+                if offset + size < targets.len() {
+                    one["paging"] = json!({"next": {"after": (offset + size).to_string()}});
+                }
+                results.push(one);
             }
         }
         batch(call.now_ms, results, errors)
@@ -155,6 +171,14 @@ impl Hubspot {
                 json!({"next": {"after": after, "link": page::link_with(call.request, &[("after", Some(&after))])}});
         }
         Reply::json(200, body.to_string())
+    }
+}
+
+/// How many associations of a record are shown before they are paged.
+fn shown_at_once(call: &Call<'_>, usual: usize) -> usize {
+    match call.config.size("associations_shown") {
+        0 => usual,
+        size => size,
     }
 }
 

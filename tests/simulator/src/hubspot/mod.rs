@@ -258,6 +258,8 @@ impl App for Hubspot {
             "uri_limit": 16_384,
             // Results of one search that can be paged through.
             "search_ceiling": search::CEILING,
+            // Associations of a record shown at once; 0 for as many as HubSpot shows.
+            "associations_shown": 0,
         })
     }
 
