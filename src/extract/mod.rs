@@ -11,6 +11,7 @@ pub mod binary;
 mod convert;
 mod csv;
 mod described;
+mod ended;
 pub mod facebook;
 mod folder;
 pub mod google_ads;

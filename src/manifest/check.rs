@@ -5,7 +5,7 @@
 //! Layer: manifest. Knows nothing of Postgres.
 
 use super::load::Problem;
-use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Method, ScopeAt, Setting, Source};
+use super::{template, Auth, Derived, ErrorRule, Feed, Grant, GrantType, Listing, ScopeAt, Setting, Source};
 use std::collections::HashSet;
 
 #[path = "check_address.rs"]
@@ -335,15 +335,8 @@ fn error_rule(rule: &ErrorRule, at: &str, found: &mut Mistakes) {
 fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     let mut names = settings.clone();
     names.extend(["cursor", "upper"]);
-    let (headers, form) = Default::default();
-    let asked = request::Asked {
-        method: Method::Get,
-        path: Some(&feed.path),
-        params: &feed.params,
-        headers: &headers,
-        json: &None,
-        form: &form,
-    };
+    let list = Listing { path: feed.path.clone(), params: feed.params.clone(), ..Listing::default() };
+    let asked = request::Asked::from(&list);
     asked.check("/feed", &names, found);
     for (place, pointer) in
         [("/feed/records", &feed.records), ("/feed/event_type", &feed.event_type), ("/feed/object", &feed.object)]

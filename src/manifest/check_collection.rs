@@ -123,7 +123,7 @@ fn lookups(collection: &Collection, at: &str, settings: &HashSet<&str>, found: &
         known.insert("keys");
         known.extend(lookup.next.iter().map(|_| "after"));
         request::call(&lookup.call, &place(index, "call"), &known, found);
-        let asked = request::asked_of_call(&lookup.call);
+        let asked = Asked::from(&lookup.call);
         found.when(!asked.names("keys"), &place(index, "call"), "nothing in the request names {keys}");
         let stuck = lookup.next.is_some() && !asked.names("after");
         found.when(stuck, &place(index, "next"), "goes on with {after}, which nothing in the request names");
@@ -175,17 +175,7 @@ fn select(
         &format!("{place}/limit"),
         "a page with an address of its own cannot be asked for other fields",
     );
-    let later = collection.incremental.as_ref().is_some_and(|list| {
-        Asked {
-            method: list.method,
-            path: Some(&list.path),
-            params: &list.params,
-            headers: &list.headers,
-            json: &list.json,
-            form: &list.form,
-        }
-        .names("fields")
-    });
+    let later = collection.incremental.as_ref().is_some_and(|list| Asked::from(list.as_ref()).names("fields"));
     // A protocol of its own names the fields itself.
     let silent = source.protocol == Protocol::Rest && !asked.names("fields") && !later;
     found.when(silent, &place, "nothing in the request names {fields}");
@@ -200,7 +190,7 @@ fn job(
     found: &mut Mistakes,
 ) {
     request::call(&job.create, &format!("{at}/create"), names, found);
-    let asked = request::asked_of_call(&job.create);
+    let asked = Asked::from(&job.create);
     let bounded = asked.names("cursor") || asked.names("upper");
     found.when(bounded && collection.cursor.is_none(), &format!("{at}/create"), "bounds of what? a cursor is needed");
     let unlisted = collection.path.is_none();
@@ -223,7 +213,7 @@ fn job(
     found.when(job.download.call.is_some() == job.download.urls.is_some(), &place, "give either call or urls");
     request::records(&job.download.records, &format!("{place}/records"), found);
     if let Some(pages) = &job.download.pages {
-        let asked = job.download.call.as_ref().map(request::asked_of_call);
+        let asked = job.download.call.as_ref().map(Asked::from);
         request::pages(pages, &format!("{place}/pages"), &asked.as_ref(), &names, found);
     }
     found.when(job.states.done.is_empty(), &format!("{at}/states/done"), "a job that is never done");

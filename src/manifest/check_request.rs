@@ -20,6 +20,20 @@ pub(super) struct Asked<'s> {
     pub form: &'s BTreeMap<String, String>,
 }
 
+impl<'s> From<&'s Call> for Asked<'s> {
+    fn from(call: &'s Call) -> Self {
+        let Call { method, path, params, headers, json, form } = call;
+        Asked { method: *method, path: Some(path), params, headers, json, form }
+    }
+}
+
+impl<'s> From<&'s Listing> for Asked<'s> {
+    fn from(list: &'s Listing) -> Self {
+        let Listing { method, path, params, headers, json, form, .. } = list;
+        Asked { method: *method, path: Some(path), params, headers, json, form }
+    }
+}
+
 impl Asked<'_> {
     /// Whether a template of it holds a name.
     pub fn names(&self, name: &str) -> bool {
@@ -93,30 +107,12 @@ fn json(body: &Value, at: &str, known: &HashSet<&str>, found: &mut Mistakes) {
 }
 
 pub(super) fn call(call: &Call, at: &str, known: &HashSet<&str>, found: &mut Mistakes) {
-    asked_of_call(call).check(at, known, found);
-}
-
-pub(super) fn asked_of_call(call: &Call) -> Asked<'_> {
-    Asked {
-        method: call.method,
-        path: Some(&call.path),
-        params: &call.params,
-        headers: &call.headers,
-        json: &call.json,
-        form: &call.form,
-    }
+    Asked::from(call).check(at, known, found);
 }
 
 /// A listing beside a collection's own; `known` are settings and what is around it.
 pub(super) fn listing(list: &Listing, at: &str, known: &HashSet<&str>, found: &mut Mistakes) {
-    let asked = Asked {
-        method: list.method,
-        path: Some(&list.path),
-        params: &list.params,
-        headers: &list.headers,
-        json: &list.json,
-        form: &list.form,
-    };
+    let asked = Asked::from(list);
     let mut names = known.clone();
     if list.cursor.is_some() {
         names.extend(["cursor", "upper"]);

@@ -14,6 +14,7 @@ use super::request::request_with;
 use super::tables::{Tables, FLUSH_BYTES};
 use super::walk::{request_at, saved_page, Part, Walk};
 use crate::error::SyncError;
+use crate::extract::ended::Ended;
 use crate::extract::sink::Sink;
 use crate::extract::time::{parse_iso, to_iso_ms};
 use crate::extract::Output;
@@ -71,24 +72,6 @@ impl Made {
     fn position(&self, progress: &Progress) -> Value {
         let job = json!({"id": self.id, "window": self.window.map(to_iso_ms), "files": self.files, "page": self.page});
         progress.position("job", job)
-    }
-}
-
-/// Why a job gave nothing.
-enum Ended {
-    /// The app does not know it any more.
-    Gone,
-    /// It ended without results, in the app's words.
-    Failed(String),
-    Error(SyncError),
-}
-
-impl From<SyncError> for Ended {
-    fn from(error: SyncError) -> Self {
-        match error {
-            SyncError::NotFound { .. } => Ended::Gone,
-            error => Ended::Error(error),
-        }
     }
 }
 

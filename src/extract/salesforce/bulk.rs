@@ -18,6 +18,7 @@ use super::read::{Progress, Run};
 use super::soql::Tail;
 use crate::error::SyncError;
 use crate::extract::batch::Batch;
+use crate::extract::ended::Ended;
 use crate::extract::time::to_iso_ms;
 use crate::extract::{Output, Page};
 use crate::http::{Account, Reply, Request};
@@ -205,22 +206,6 @@ fn is_refusal(words: &str) -> bool {
 
 fn job_request(plan: &Plan, job: &Job, below: &str) -> Request {
     Request { target: format!("{}/jobs/query/{}{below}", plan.root, job.id), ..Request::default() }
-}
-
-/// Why the results of a job did not come.
-enum Ended {
-    Gone,
-    Failed(String),
-    Error(SyncError),
-}
-
-impl From<SyncError> for Ended {
-    fn from(error: SyncError) -> Self {
-        match error {
-            SyncError::NotFound { .. } => Ended::Gone,
-            error => Ended::Error(error),
-        }
-    }
 }
 
 fn position(progress: &Progress, job: &Job) -> Option<Value> {

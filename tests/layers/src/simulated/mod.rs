@@ -56,6 +56,25 @@ async fn refresh_all(reader: &mut Reader) {
     reader.refresh_well(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
+/// Records that were deleted are marked by the next refresh of these collections, and are there again by the one after they came
+/// back.
+async fn what_is_gone_comes_back(
+    simulator: &Simulator,
+    reader: &mut Reader,
+    collections: &[&str],
+    gone: &[(&str, String)],
+) {
+    reader.refresh_well(collections).await;
+    for (collection, id) in gone {
+        assert!(reader.tables[*collection].keys(true).contains(id), "{collection} {id}");
+        simulator.post(&format!("/{}/{collection}/{id}/undelete", reader.app()), serde_json::json!({})).await;
+    }
+    reader.refresh_well(collections).await;
+    for (collection, id) in gone {
+        assert!(reader.tables[*collection].keys(false).contains(id), "{collection} {id} came back");
+    }
+}
+
 /// Every collection holds what the ledger says, and is not empty.
 async fn all_agree(reader: &Reader, simulator: &Simulator) {
     for name in reader.collection_names() {

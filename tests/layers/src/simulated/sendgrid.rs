@@ -1,7 +1,7 @@
 //! Every collection of SendGrid, against the simulator: first load, changes, deletions, exports, refusals, and calls.
 
 use super::scans::all_show_what_is_stored;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{quiet_run_costs_what_the_page_says, what_is_gone_comes_back, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract::{self, FilterValue, Op};
 use serde_json::{json, Value};
@@ -79,11 +79,7 @@ async fn changes_deletions_and_returns_are_followed() {
     }
     reader.refresh_well(&LISTED).await;
     all_agree(&reader, &simulator).await;
-    for (collection, id) in &gone {
-        assert!(reader.tables[*collection].keys(true).contains(id), "{collection} {id}");
-        simulator.post(&format!("/sendgrid/{collection}/{id}/undelete"), json!({})).await;
-    }
-    reader.refresh_well(&LISTED).await;
+    what_is_gone_comes_back(&simulator, &mut reader, &LISTED, &gone).await;
     all_agree(&reader, &simulator).await;
 }
 

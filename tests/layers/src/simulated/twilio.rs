@@ -1,7 +1,7 @@
 //! Every collection of Twilio, against the simulator: first load, changes, deletions, what comes late, refusals, and calls.
 
 use super::scans::all_show_what_is_stored;
-use super::{quiet_run_costs_what_the_page_says, Reader, Simulator};
+use super::{quiet_run_costs_what_the_page_says, what_is_gone_comes_back, Reader, Simulator};
 use crate::error::SyncError;
 use crate::extract::{self, time, FilterValue, Op};
 use serde_json::{json, Value};
@@ -91,11 +91,7 @@ async fn changes_deletions_and_returns_are_followed() {
     }
     reader.refresh_well(&LISTED).await;
     all_agree(&reader, &simulator).await;
-    for (collection, sid) in &gone {
-        assert!(reader.tables[*collection].keys(true).contains(sid), "{collection} {sid}");
-        simulator.post(&format!("/twilio/{collection}/{sid}/undelete"), json!({})).await;
-    }
-    reader.refresh_well(&LISTED).await;
+    what_is_gone_comes_back(&simulator, &mut reader, &LISTED, &gone).await;
     all_agree(&reader, &simulator).await;
 }
 

@@ -4,7 +4,9 @@
 //! Objects that are deleted are left out unless a filter on `effective_status` names them, or they are asked themselves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
+use chrono::NaiveDate;
 use serde_json::{json, Value};
 
 use super::asked::{day, Asked, Increment};
@@ -17,12 +19,12 @@ impl Asked {
     /// The rows for an object and all below it.
     pub fn rows(&self, look: Look<'_>, collection: &'static str, id: &str) -> Result<Vec<Value>, Refusal> {
         let stretches = self.stretches();
-        let names_status = self.filters.iter().any(Filter::is_on_status);
         let Some(asked) = look.get(collection, id) else { return Ok(Vec::new()) };
         let account = asked.text("account_id").to_string();
         let account_node = look.account(&account).map(|a| look.node("ad_accounts", &a)).unwrap_or_default();
         let needed = self.needed();
-        let mut known: HashMap<String, Option<Ad>> = HashMap::new();
+        // Of each ad: what it is, if its figures are asked for.
+        let mut known: HashMap<String, Option<Rc<Ad>>> = HashMap::new();
         let mut rows: BTreeMap<(u64, usize), Row> = BTreeMap::new();
         let mut facts = look.book.children("insights", &account);
         if look.is_truth {
@@ -30,28 +32,24 @@ impl Asked {
             facts.retain(|fact| fact.text("account_id") == account);
         }
         for fact in facts {
-            let ad_id = fact.text("ad_id").to_string();
-            let ad = known.entry(ad_id.clone()).or_insert_with(|| Ad::of(look, &ad_id));
-            let Some(ad) = ad else { continue };
-            let is_inside = match collection {
-                "campaigns" => ad.campaign.get("id") == Some(&json!(id)),
-                "ad_sets" => ad.set.get("id") == Some(&json!(id)),
-                "ads" => ad_id == id,
-                _ => true,
-            };
-            let object = ad.object(&self.level);
-            let is_deleted = object.is_some_and(|o| o.get("effective_status") == Some(&json!("DELETED")));
-            let asks_itself = level(collection) == self.level;
-            if !is_inside || (is_deleted && !names_status && !asks_itself) || !self.keeps(ad)? {
+            let Some(date) = day(fact.text("date_start")) else { continue };
+            let within = |(_, (from, to)): &(usize, &(NaiveDate, NaiveDate))| *from <= date && date <= *to;
+            let mut in_stretches = stretches.iter().enumerate().filter(within).peekable();
+            if in_stretches.peek().is_none() {
                 continue;
             }
-            let Some(date) = day(fact.text("date_start")) else { continue };
-            for (at, (from, to)) in stretches.iter().enumerate() {
-                if *from <= date && date <= *to {
-                    let number = ad.number(&self.level);
-                    let row = rows.entry((number, at)).or_insert_with(|| Row { ad: ad.clone(), ..Row::default() });
-                    row.add(&fact.fields, &needed);
-                }
+            let ad_id = fact.text("ad_id");
+            if !known.contains_key(ad_id) {
+                let ad = match Ad::of(look, ad_id) {
+                    Some(ad) if self.means(&ad, collection, id)? => Some(Rc::new(ad)),
+                    _ => None,
+                };
+                known.insert(ad_id.to_string(), ad);
+            }
+            let Some(ad) = known.get(ad_id).and_then(Option::as_ref) else { continue };
+            for (at, _) in in_stretches {
+                let row = rows.entry((ad.number(&self.level), at));
+                row.or_insert_with(|| Row { ad: Rc::clone(ad), ..Row::default() }).add(&fact.fields, &needed);
             }
         }
         let mut sent = Vec::new();
@@ -64,6 +62,22 @@ impl Asked {
             }
         }
         Ok(sent)
+    }
+
+    /// Whether the figures of an ad count for what was asked of the object.
+    fn means(&self, ad: &Ad, collection: &str, id: &str) -> Result<bool, Refusal> {
+        let id = json!(id);
+        let is_inside = match collection {
+            "campaigns" => ad.campaign.get("id") == Some(&id),
+            "ad_sets" => ad.set.get("id") == Some(&id),
+            "ads" => ad.ad.get("id") == Some(&id),
+            _ => true,
+        };
+        let object = ad.object(&self.level);
+        let is_deleted = object.is_some_and(|o| o.get("effective_status") == Some(&json!("DELETED")));
+        let names_status = self.filters.iter().any(Filter::is_on_status);
+        let asks_itself = level(collection) == self.level;
+        Ok(is_inside && (!is_deleted || names_status || asks_itself) && self.keeps(ad)?)
     }
 
     /// What is counted of a fact for the fields and filters.
@@ -114,7 +128,7 @@ fn is_figure(field: &str) -> bool {
 }
 
 /// An ad with what is above it, as nodes.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Ad {
     ad: Fields,
     set: Fields,
@@ -156,7 +170,7 @@ impl Ad {
 
 #[derive(Default)]
 struct Row {
-    ad: Ad,
+    ad: Rc<Ad>,
     figures: BTreeMap<String, f64>,
     lists: BTreeMap<String, BTreeMap<String, f64>>,
 }
