@@ -223,14 +223,23 @@ impl RecordParser {
 
     /// The same for a row of text fields (CSV): `fields` are (index of the column, text); an empty text is null.
     ///
-    /// `version` and `deleted` come with `about`, since the fields have no names here.
-    pub fn push_fields(&self, batch: &mut Batch, fields: &[(usize, &str)], about: &About<'_>) {
+    /// `version` and `deleted` come with `about`, since the fields have no names here; `kept` are names and JSON for `extra`.
+    pub fn push_fields(
+        &self,
+        batch: &mut Batch,
+        fields: &[(usize, &str)],
+        kept: &[(&str, Cow<'_, str>)],
+        about: &About<'_>,
+    ) {
         MEMORY.with_borrow_mut(|memory| {
             let start = Start::of(batch);
             let mut found = Found::default();
             batch.cells.resize(start.cells + self.columns.len(), Cell::Null);
             for (column, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
                 self.fill(batch, &mut memory.scratch, &start, &mut found, *column, Given::Plain(value));
+            }
+            for (name, json) in kept {
+                found.keep(name, json);
             }
             self.finish(batch, memory, start, found, || serde_json::to_string(fields).unwrap_or_default(), about);
         });

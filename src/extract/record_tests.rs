@@ -135,7 +135,7 @@ fn the_deletion_mark_and_text_fields() {
     assert_eq!(row(&out, r#"{"id":"1","gone":false}"#).2.rows[0].deleted, Some(false));
     assert_eq!(row(&out, r#"{"id":"1"}"#).2.rows[0].deleted, None);
     let mut batch = Batch::new(2);
-    RecordParser::new(&out).push_fields(&mut batch, &[(0, "a\"b"), (1, "5")], &About::default());
+    RecordParser::new(&out).push_fields(&mut batch, &[(0, "a\"b"), (1, "5")], &[], &About::default());
     assert_eq!(batch.row(0)[1], Cell::Int(5));
     let Cell::Text(span) = batch.row(0)[0] else { panic!("text") };
     assert_eq!(batch.bytes(span), b"a\"b");

@@ -98,7 +98,10 @@ fn import(
             None => describe(&context, &collection),
         };
         match found {
-            Ok(described) => {
+            Ok((described, lacking)) => {
+                if let Some(detail) = lacking {
+                    pgrx::warning!("cloudsync: {name} is made without the account's own fields: {detail}");
+                }
                 // Postgres keeps to the names in the list, so an object that is listed by its own name keeps that name.
                 let listed = named.iter().find(|n| object.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(n)));
                 let table = listed.filter(|_| explicit).unwrap_or(&name);

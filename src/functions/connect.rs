@@ -3,9 +3,10 @@
 use super::maintain::set_credential;
 use super::schedule::{set_schedule, unschedule};
 use crate::catalog::{self, Server};
-use crate::extract::rest;
+use crate::error::SyncError;
+use crate::extract::{rest, Described};
 use crate::http::Stats;
-use crate::manifest::Protocol;
+use crate::manifest::{Collection, Protocol};
 use crate::refresh::context::{ask, check_writable, Context};
 use crate::refresh::{state, tables};
 use crate::report::{fail, report, Report, Subject};
@@ -116,14 +117,11 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     }
     let mut message = None;
     let described = match describe(context, &collection) {
-        Ok(described) => described,
-        Err(error @ crate::error::SyncError::AccessDenied { .. }) if server.source.protocol == Protocol::Rest => {
-            // Its records may be had all the same; should the rest be told one day, it is news then.
-            let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
-            message = Some(format!("without the account's own fields: {}", report.detail));
-            Some(rest::by_file(&collection))
+        Ok((described, lacking)) => {
+            message = lacking.map(|detail| format!("without the account's own fields: {detail}"));
+            described
         }
-        Err(error @ (crate::error::SyncError::Unsupported { .. } | crate::error::SyncError::NotFound { .. })) => {
+        Err(error @ (SyncError::Unsupported { .. } | SyncError::NotFound { .. })) => {
             let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
             return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {}", report.detail))));
         }
@@ -138,18 +136,24 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     Ok((name.to_string(), live_name, local_name, message))
 }
 
-/// The app's own description of an object; `None` for sources without discovery.
-pub fn describe(
-    context: &Context,
-    collection: &crate::manifest::Collection,
-) -> Result<Option<crate::extract::Described>, crate::error::SyncError> {
+/// The app's own description of an object, `None` for sources without discovery. Where it may not be asked for, the columns of
+/// the source file serve, and why.
+pub fn describe(context: &Context, collection: &Collection) -> Result<(Option<Described>, Option<String>), SyncError> {
     if !crate::extract::is_described(&context.server.source, collection) {
-        return Ok(None);
+        return Ok((None, None));
     }
-    let collection = collection.clone();
-    ask(context, &Arc::new(Stats::default()), move |api| {
-        Box::pin(async move { crate::extract::describe(&api, &collection, None).await })
-    })
+    let asked = collection.clone();
+    let found = ask(context, &Arc::new(Stats::default()), move |api| {
+        Box::pin(async move { crate::extract::describe(&api, &asked, None).await })
+    });
+    match found {
+        Err(error @ SyncError::AccessDenied { .. }) if context.server.source.protocol == Protocol::Rest => {
+            // Its records may be had all the same; should the rest be told one day, it is news then.
+            let subject = Subject { server: &context.server.name, collection: Some(&collection.name) };
+            Ok((Some(rest::by_file(collection)), Some(report(&subject, &error).detail)))
+        }
+        found => Ok((found?, None)),
+    }
 }
 
 /// Drops a server with its mappings, foreign tables, schedule and checkpoints; local tables too, if wanted.

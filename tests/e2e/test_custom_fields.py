@@ -355,3 +355,36 @@ def test_a_quiet_refresh_does_not_ask_what_fields_there_are(account):
     assert outcome.updated == outcome.inserted == 0
     # HubSpot: the search, and what is archived.
     assert len(account.read()) == (2 if account.source == "hubspot" else 1)
+
+
+def test_tables_are_made_without_the_right_to_ask_for_fields(hubspot):
+    """By either way of making them: with the columns of the source file, and a word about it."""
+    status = json.dumps({"status": "error", "category": "MISSING_SCOPES", "message": "missing scopes"})
+    hubspot.sim.fault("hubspot", "status", {"path_prefix": "/crm/v3/properties"}, times=0, status=403, body=status)
+    (made,) = hubspot.apps.connect_in_one_call(hubspot.pg, "hubspot", ["deals"])
+    assert "without the account's own fields" in made.message
+    hubspot.pg.run("CREATE SCHEMA by_hand", "IMPORT FOREIGN SCHEMA hubspot LIMIT TO (deals, contacts) FROM SERVER hubspot INTO by_hand")
+    told = [w.message_primary for w in hubspot.pg.warnings() if "own fields" in w.message_primary]
+    assert [message.split()[1] for message in told] == ["deals", "contacts"] and "Missing scopes" in told[0]
+    columns = hubspot.columns("by_hand.deals")
+    assert "dealname" in columns and "customer_score" not in columns
+    assert hubspot.pg.value("SELECT count(*) FROM by_hand.deals") == len(hubspot.ids())
+
+
+def test_a_load_by_a_job_keeps_fields_in_extra_as_a_query_does(pg, sim, apps):
+    """Salesforce: a first load of many records goes through a Bulk job, later runs through queries."""
+    account = account_of(Salesforce, pg, sim, apps)
+    account.connect(schema_changes="extra", bulk_threshold="5")
+    account.app.add(account.sim)
+    account.look_again()
+    key = account.ids()[0]
+    account.change(key, account.app.value("EMEA"))
+    account.refresh_well()
+    assert account.stored(account.app.in_extra, key) == "EMEA"
+    sim.config("salesforce", page_size=3)
+    pg.run(f"SELECT cloudsync_reset('salesforce', '{account.collection}')")
+    account.sim.clear_requests("salesforce")
+    outcome = account.refresh_well()
+    assert any("/jobs/query" in request["path"] for request in account.sim.requests("salesforce"))
+    assert account.stored(account.app.in_extra, key) == "EMEA"
+    assert outcome.updated == 0, "a job's rows are those that queries gave"

@@ -217,6 +217,34 @@ def test_changes_deletions_and_restores_arrive(source, pg, sim):
     assert pg.value(f"SELECT count(*) FROM {source}.{collection} WHERE NOT is_deleted") == alive
 
 
+@pytest.mark.proves("D1")
+def test_deals_are_joined_to_their_contacts_and_companies(pg, sim):
+    """A set of ids is jsonb, so its operators join by it; a table without it costs no call for it."""
+    connect("hubspot", pg, sim)
+    for collection in ["companies", "contacts", "deals"]:
+        pg.refresh_one("hubspot", collection)
+    joined = """SELECT d.id, c.id FROM hubspot.deals d JOIN hubspot.contacts c ON d.associated_vids ? c.id
+                WHERE NOT c.is_deleted AND NOT d.is_deleted"""
+    before = set(pg.rows(joined))
+    deal, contact = min(before)
+    sim.call("DELETE", "/hubspot/associations", {"from": "deals", "from_id": deal, "to": "contacts", "to_id": contact})
+    others = [d for (d,) in pg.rows("SELECT id FROM hubspot.deals WHERE NOT associated_vids ? %s", contact)]
+    sim.call("POST", "/hubspot/associations", {"from": "deals", "from_id": others[0], "to": "contacts", "to_id": contact})
+    pg.refresh_one("hubspot", "deals")
+    assert set(pg.rows(joined)) == before - {(deal, contact)} | {(others[0], contact)}
+    named = pg.value("SELECT count(*) FROM hubspot.deals d JOIN hubspot.companies c ON d.associated_company_ids ? c.id")
+    assert named > 0
+    live = "SELECT count(*) FROM hubspot_live.deals WHERE associated_vids ? %s"
+    assert pg.value(live, contact) == len([d for d, c in pg.rows(joined) if c == contact])
+
+    pg.run("ALTER FOREIGN TABLE hubspot_live.deals DROP COLUMN associated_vids, DROP COLUMN associated_company_ids")
+    sim.change("hubspot", "deals", deal, {"dealname": "Renamed"})
+    sim.clear_requests("hubspot")
+    pg.refresh_one("hubspot", "deals")
+    assert pg.value("SELECT dealname FROM hubspot.deals WHERE id = %s", deal) == "Renamed"
+    assert [r["path"] for r in sim.requests("hubspot") if "associations" in r["path"]] == []
+
+
 @pytest.mark.proves("E4")
 @pytest.mark.parametrize("source", REFUSED)
 def test_a_collection_that_may_not_be_read_fails_alone(source, pg, sim):

@@ -32,7 +32,7 @@ pub struct Follower {
     is_expired: bool,
     /// Why it alone could not be read.
     failed: Option<SyncError>,
-    /// A change newer than its cursor was seen, of whatever object.
+    /// A change not older than its cursor was seen, of whatever object.
     pub saw_news: bool,
 }
 
@@ -235,8 +235,9 @@ impl<'r> Poll<'r> {
                 is_past = true;
                 continue;
             }
+            // The cursor is cut to its second, in which changes may have come after the last poll.
             for follower in &mut self.followers {
-                follower.saw_news |= created > follower.cursor;
+                follower.saw_news |= created >= follower.cursor;
             }
             self.change(change, created, sink).await?;
         }

@@ -25,9 +25,11 @@ use std::collections::{BTreeMap, HashSet};
 const MOST_TOLD: usize = 1000;
 /// A record that changed so short a time ago may change again with the same stamp.
 const SETTLED_US: i64 = 2 * SECOND_US;
+/// More answers about one record than these are a loop.
+const MOST_PARTS: u32 = 10_000;
 
-/// Records of which a reading has told all, by key, with their stamps in microseconds. The next reading looks back over some of them, and
-/// need not ask about them again.
+/// Records of which a reading has told all, by key, with their stamps in microseconds. The next reading looks back over
+/// some of them, and need not ask about them again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told(BTreeMap<String, i64>);
 
@@ -79,9 +81,6 @@ pub fn forget(checkpoint: &mut Map<String, Value>, key: &str) {
         told.remove(key);
     }
 }
-
-/// More answers about one record than these are a loop.
-const MOST_PARTS: u32 = 10_000;
 
 /// The lookups that fill a column, or hold children, of a table that is read.
 fn wanted<'b>(base: &'b Collection, outputs: &[Output]) -> Vec<&'b Lookup> {

@@ -12,7 +12,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::bulk_results::{read_results, Columns};
-use super::plan::{described_column, number_option, Plan};
+use super::plan::{described_column, kept_of, number_option, Plan};
 use super::query::{begun_us, words_of};
 use super::read::{Progress, Run};
 use super::soql::Tail;
@@ -20,7 +20,7 @@ use crate::error::SyncError;
 use crate::extract::batch::Batch;
 use crate::extract::ended::Ended;
 use crate::extract::time::to_iso_ms;
-use crate::extract::{Output, Page};
+use crate::extract::{DescribedColumn, Output, Page};
 use crate::http::{Account, Reply, Request};
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -142,11 +142,11 @@ fn is_job_id(id: &str) -> bool {
 
 /// A selected column that Bulk refuses: compound (jsonb) or base64 (text, and off for new tables).
 fn unfit_column(output: &Output) -> Option<String> {
-    let is_unfit = |field: &str| {
-        described_column(output, field).is_some_and(|c| c.type_name == "jsonb" || (c.off && c.type_name == "text"))
-    };
-    let column = output.columns.iter().find(|column| column.path.first().is_some_and(|field| is_unfit(field)))?;
-    Some(column.name.clone())
+    let is_unfit = |c: &DescribedColumn| c.type_name == "jsonb" || (c.off && c.type_name == "text");
+    let of_table = output.columns.iter().filter_map(|column| Some((&column.name, column.path.first()?)));
+    let mut of_table = of_table.filter_map(|(name, field)| Some((name, described_column(output, field)?)));
+    let unfit = of_table.find(|(_, column)| is_unfit(column)).map(|(name, _)| name);
+    unfit.or_else(|| kept_of(output).find(|column| is_unfit(column)).map(|column| &column.name)).cloned()
 }
 
 /// Makes the job; `None` when the app refuses it for a reason that queries do not have.
@@ -280,7 +280,8 @@ async fn wait_until_done(run: &Run<'_>, job: &Job) -> Result<(), Ended> {
 mod tests {
     use super::super::testing::{column, described, output};
     use super::*;
-    use crate::extract::Target;
+    use crate::extract::{Described, Target};
+    use std::sync::Arc;
 
     #[test]
     fn states_of_a_job() {
@@ -302,6 +303,12 @@ mod tests {
         assert_eq!(unfit_column(&out), None);
         out.described = Some(described(&[("BillingAddress", "jsonb", true)]));
         assert_eq!(unfit_column(&out).as_deref(), Some("address"));
+        out.columns.clear();
+        assert_eq!(unfit_column(&out), None);
+        let mut kept = Described::clone(&described(&[("Site__c", "jsonb", true)]));
+        kept.columns[0].in_extra = true;
+        out.described = Some(Arc::new(kept));
+        assert_eq!(unfit_column(&out).as_deref(), Some("site__c"), "what is kept in extra is selected, too");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::plan::{field_of, Plan, ID};
+use super::plan::{field_of, Nature, Plan, ID};
 use crate::extract::batch::Batch;
 use crate::extract::csv;
 use crate::extract::record::{About, RecordParser};
@@ -20,6 +20,8 @@ const BATCH_ROWS: usize = 2_000;
 pub struct Columns {
     /// (field as selected, indexes of the columns).
     of_field: Vec<(String, Vec<usize>)>,
+    /// Fields that are kept in `extra`.
+    kept: Vec<(String, Nature)>,
     cursor: Option<String>,
     deleted: Option<String>,
 }
@@ -34,8 +36,24 @@ impl Columns {
                 None => of_field.push((field, vec![index])),
             }
         }
-        Columns { of_field, cursor: plan.cursor.clone(), deleted: plan.deleted.clone() }
+        let kept = plan.kept().map(|column| (column.field.clone(), Nature::of_type(&column.type_name)));
+        Columns { of_field, kept: kept.collect(), cursor: plan.cursor.clone(), deleted: plan.deleted.clone() }
     }
+}
+
+/// A value of the CSV as the same record read by a query has it, or the row would change with the next run.
+fn as_json(nature: Nature, text: &str) -> Cow<'_, str> {
+    match nature {
+        Nature::Bool | Nature::Integer | Nature::Number => Cow::from(text),
+        Nature::Timestamp => {
+            quoted(&text.strip_suffix('Z').map_or(text.to_string(), |time| format!("{time}+0000"))).into()
+        }
+        _ => quoted(text).into(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// Rows in batches, and the locator of the next page.
@@ -66,6 +84,8 @@ pub fn read_results(
         .filter_map(|(field, indexes)| place(field).map(|at| indexes.iter().map(move |index| (at, *index))))
         .flatten()
         .collect();
+    let kept = columns.kept.iter().filter_map(|(field, nature)| Some((field.as_str(), *nature, place(field)?)));
+    let kept: Vec<(&str, Nature, usize)> = kept.collect();
     let cursor = columns.cursor.as_deref().and_then(place);
     let deleted = columns.deleted.as_deref().and_then(place);
     let mut batches = Vec::new();
@@ -80,7 +100,11 @@ pub fn read_results(
             deleted: deleted.map(|at| text(at) == "true"),
             ..About::default()
         };
-        parser.push_fields(&mut batch, &row, &about);
+        let of_extra = kept.iter().map(|(field, nature, at)| (*field, *nature, text(*at)));
+        let of_extra = of_extra.filter(|(_, _, text)| !text.is_empty());
+        let extra: Vec<(&str, Cow<'_, str>)> =
+            of_extra.map(|(name, nature, text)| (name, as_json(nature, text))).collect();
+        parser.push_fields(&mut batch, &row, &extra, &about);
         if records.is_multiple_of(BATCH_ROWS) {
             batches.push(std::mem::replace(&mut batch, Batch::new(width)));
         }
@@ -99,11 +123,12 @@ pub fn read_results(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{account, column, output};
+    use super::super::testing::{account, column, described, output};
     use super::*;
     use crate::extract::batch::Cell;
-    use crate::extract::Target;
+    use crate::extract::{Described, Output, Target};
     use reqwest::header::{HeaderMap, HeaderValue};
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn reply(body: &str, locator: &'static str, records: &'static str) -> Reply {
@@ -140,5 +165,38 @@ mod tests {
         assert_eq!(end, None);
         let short = read_results(&reply(body, "null", "3"), &columns, &parser, 3);
         assert!(short.is_err(), "a record is missing");
+    }
+    /// A row that a job gave and one that a query gave are the same row.
+    #[test]
+    fn fields_without_a_column_are_kept_as_a_query_has_them() {
+        let fields = [
+            ("Region__c", "text"),
+            ("Score__c", "double precision"),
+            ("Vip__c", "boolean"),
+            ("Seen__c", "timestamptz"),
+            ("Born__c", "date"),
+            ("Empty__c", "text"),
+        ];
+        let mut described = Described::clone(&described(&fields.map(|(field, type_name)| (field, type_name, true))));
+        described.columns.iter_mut().for_each(|column| column.in_extra = true);
+        let out = Output { described: Some(Arc::new(described)), ..output(&[column("id", "Id", Target::Text)]) };
+        let plan = Plan::new(&out, &account(&[])).unwrap();
+        let parser = RecordParser::new(&plan.output);
+        let body = "\"Id\",\"SystemModstamp\",\"IsDeleted\",\"Region__c\",\"Score__c\",\"Vip__c\",\"Seen__c\",\"Born__c\",\"Empty__c\"\n\
+                    \"1\",\"1970-01-01T00:00:01.000Z\",\"false\",\"EM\"\"EA\",\"12.50\",\"true\",\"2026-01-02T03:04:05.000Z\",\"1990-01-02\",\"\"\n";
+        let (batches, _) = read_results(&reply(body, "null", "1"), &Columns::of(&plan), &parser, 1).unwrap();
+        let mut queried = Batch::new(1);
+        let record = r#"{"attributes": {"type": "Account"}, "Id": "1", "SystemModstamp": "1970-01-01T00:00:01.000+0000",
+            "IsDeleted": false, "Region__c": "EM\"EA", "Score__c": 12.50, "Vip__c": true,
+            "Seen__c": "2026-01-02T03:04:05.000+0000", "Born__c": "1990-01-02", "Empty__c": null}"#;
+        parser.push(
+            &mut queried,
+            record,
+            &About { version: Some(1_000_000), deleted: Some(false), ..About::default() },
+        );
+        let extra = |batch: &Batch| batch.text(&batch.rows[0].extra).into_owned();
+        assert_eq!(extra(&batches[0]), extra(&queried));
+        assert!(extra(&queried).contains(r#""Score__c":12.50"#), "{}", extra(&queried));
+        assert_eq!(batches[0].rows[0].hash, queried.rows[0].hash);
     }
 }

@@ -118,8 +118,7 @@ impl Plan {
             }
         }
         // What is kept in `extra` has to be asked for, too.
-        let kept = described.iter().flat_map(|d| &d.columns).filter(|column| column.in_extra && output.keep_extra);
-        for column in kept {
+        for column in kept_of(output) {
             push_new(&mut fields, soql::check_name(&column.field)?);
         }
         Ok(Plan {
@@ -135,6 +134,11 @@ impl Plan {
             cursor,
             deleted,
         })
+    }
+
+    /// Fields without a column, which are kept in `extra`.
+    pub fn kept(&self) -> impl Iterator<Item = &DescribedColumn> {
+        kept_of(&self.output)
     }
 
     /// Every field of the read, in one list.
@@ -211,6 +215,11 @@ pub fn described_column<'a>(output: &'a Output, field: &str) -> Option<&'a Descr
 /// What the source file says of a field.
 pub fn file_column<'a>(columns: &'a [Column], path: &[String]) -> Option<&'a Column> {
     columns.iter().find(|column| column.path() == path)
+}
+
+pub fn kept_of(output: &Output) -> impl Iterator<Item = &DescribedColumn> {
+    let described = output.described.iter().filter(|_| output.keep_extra);
+    described.flat_map(|described| &described.columns).filter(|column| column.in_extra)
 }
 
 /// Records carry `attributes` and the fields we add to every query; those are no news for `extra`.
