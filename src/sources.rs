@@ -84,7 +84,7 @@ pub fn definition(name: &str) -> Result<Option<String>, Report> {
 
 /// Reads a definition that was stored, or travelled along with a request.
 pub fn read(name: &str, text: &str) -> Result<Arc<Source>, Report> {
-    Source::from_json(text)
+    Source::of_user(text)
         .map(Arc::new)
         .map_err(|problems| refusal(&format!("source \"{name}\" cannot be used as it is defined"), &problems))
 }

@@ -115,12 +115,8 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     if let Some(reason) = &collection.unsupported {
         return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {reason}"))));
     }
-    let mut message = None;
-    let described = match describe(context, &collection) {
-        Ok((described, lacking)) => {
-            message = lacking.map(|detail| format!("without the account's own fields: {detail}"));
-            described
-        }
+    let (described, lacking) = match describe(context, &collection) {
+        Ok(found) => found,
         Err(error @ (SyncError::Unsupported { .. } | SyncError::NotFound { .. })) => {
             let report = report(&Subject { server: &server.name, collection: Some(name) }, &error);
             return Ok((name.to_string(), live_name, local_name, Some(format!("not made: {}", report.detail))));
@@ -133,6 +129,7 @@ fn connect_one(context: &Context, name: &str) -> Result<ConnectRow, Report> {
     let existing = catalog::foreign_tables(server)?.get(name).copied();
     let live = tables::ensure_live(server, &collection, described.as_ref(), existing)?;
     tables::ensure_local(server, &collection, &live)?;
+    let message = lacking.map(|detail| format!("without the account's own fields: {detail}"));
     Ok((name.to_string(), live_name, local_name, message))
 }
 

@@ -97,7 +97,7 @@ fn checked(definition: &Value) -> Result<Source, Report> {
         let problem = Problem::new("", format!("it has {} bytes, and {MOST_BYTES} are allowed", text.len()));
         return Err(sources::refusal(message, &[problem]));
     }
-    let source = Source::from_json(&text).map_err(|problems| sources::refusal(message, &problems))?;
+    let source = Source::of_user(&text).map_err(|problems| sources::refusal(message, &problems))?;
     let mut problems = Vec::new();
     if sources::is_built_in(&source.source) {
         problems.push(Problem::new("/source", format!("\"{}\" is built in: choose another name", source.source)));

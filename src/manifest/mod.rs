@@ -13,6 +13,7 @@ mod children;
 mod collection;
 mod cursor;
 mod errors;
+mod home;
 mod job;
 pub mod load;
 mod lookup;
@@ -195,6 +196,17 @@ impl Source {
     /// Reads a source file, and tells all that is wrong with it: of form first, and only then of sense.
     pub fn from_json(text: &str) -> Result<Source, Vec<Problem>> {
         load::read(text)
+    }
+
+    /// The same for a definition of a user's own, whose calls stay at one host.
+    pub fn of_user(text: &str) -> Result<Source, Vec<Problem>> {
+        let source = load::read(text)?;
+        let problems = home::leaving(&source);
+        if problems.is_empty() {
+            Ok(source)
+        } else {
+            Err(problems)
+        }
     }
 
     /// A table's collection.

@@ -52,6 +52,8 @@ def test_all_mistakes_are_told_each_with_its_place(pg, sim):
         ("/collections/0/columns/1/name", 'title" text, x', "/collections/0/columns/1/name"),
         ("/collections/0/columns/1/type", "regclass", "/collections/0/columns/1/type"),
         ("/collections/0/job", {"create": {"path": "/x"}}, "/collections/0/job"),
+        ("/collections/0/base_url", "https://files.bookshop.example/v1", "/collections/0/base_url"),
+        ("/values", {"dc": [{"call": {"path": "https://evil.example/dc"}, "pointer": "/dc"}]}, "/values/dc/0/call/path"),
         ("/protocol", "sql", "/protocol"),
         ("/collections", "books", "/collections"),
         ("/surprise", 1, "/surprise"),
