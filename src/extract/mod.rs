@@ -21,6 +21,7 @@ mod marketo;
 mod reader;
 pub mod record;
 pub mod rest;
+mod row;
 pub mod salesforce;
 pub mod sfmc;
 pub mod sink;

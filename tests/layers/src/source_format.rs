@@ -261,3 +261,59 @@ fn a_feed_goes_on_by_any_cursor_that_says_where() {
         assert_eq!(told, Vec::from_iter(wrong), "{file}");
     }
 }
+
+/// The members that a type takes, as its refusal of another one lists them.
+fn members_of<T: DeserializeOwned>() -> Vec<String> {
+    let error = serde_json::from_str::<T>(r#"{"?": 0}"#).err().map(|e| e.to_string()).unwrap_or_default();
+    let (_, expected) = error.split_once("expected").unwrap_or_default();
+    let mut names: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_string).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_schema_knows_the_members_that_the_types_know() {
+    let schema = schema();
+    for (place, members) in [
+        ("", members_of::<Source>()),
+        ("/$defs/credential", members_of::<Credential>()),
+        ("/$defs/setting", members_of::<Setting>()),
+        ("/$defs/setting/properties/default_by", members_of::<DefaultBy>()),
+        ("/$defs/grant", members_of::<Grant>()),
+        ("/$defs/rate", members_of::<Rate>()),
+        ("/$defs/rate_group", members_of::<RateGroup>()),
+        ("/$defs/error_rule", members_of::<ErrorRule>()),
+        ("/$defs/source_feed", members_of::<Feed>()),
+        ("/$defs/cursor", members_of::<Cursor>()),
+        ("/$defs/lookback", members_of::<Lookback>()),
+        ("/$defs/embedded_list", members_of::<EmbeddedList>()),
+        ("/$defs/parent", members_of::<Parent>()),
+        ("/$defs/feed", members_of::<CollectionFeed>()),
+        ("/$defs/column", members_of::<Column>()),
+        ("/$defs/collection", members_of::<Collection>()),
+        ("/$defs/helper", members_of::<Collection>()),
+        ("/$defs/call", members_of::<Call>()),
+        ("/$defs/listing", members_of::<Listing>()),
+        ("/$defs/lookup", members_of::<Lookup>()),
+        ("/$defs/lookup/properties/none", members_of::<NoneOf>()),
+        ("/$defs/token_request", members_of::<TokenRequest>()),
+        ("/$defs/wait", members_of::<Wait>()),
+        ("/$defs/first_token", members_of::<FirstToken>()),
+        ("/$defs/ceiling", members_of::<Ceiling>()),
+        ("/$defs/cursor/properties/opaque", members_of::<Opaque>()),
+        ("/$defs/field_is", members_of::<FieldIs>()),
+        ("/$defs/batch", members_of::<BatchOfParents>()),
+        ("/$defs/select", members_of::<Select>()),
+        ("/$defs/discover", members_of::<Discover>()),
+        ("/$defs/job", members_of::<Job>()),
+        ("/$defs/states", members_of::<States>()),
+        ("/$defs/download", members_of::<Download>()),
+        ("/$defs/webhook", members_of::<Webhook>()),
+    ] {
+        let properties = schema.pointer(&format!("{place}/properties")).and_then(Value::as_object);
+        let mut known: Vec<String> = properties.into_iter().flat_map(|p| p.keys().cloned()).collect();
+        known.sort();
+        assert!(!known.is_empty(), "{place}");
+        assert_eq!(known, members, "{place}");
+    }
+}

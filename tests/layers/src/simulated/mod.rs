@@ -6,6 +6,7 @@
 mod checks;
 mod edges;
 mod facebook_ads;
+mod facebook_ads_refusals;
 mod fields;
 mod google_ads;
 mod google_ads_live;
