@@ -351,8 +351,10 @@ fn feed(feed: &Feed, settings: &HashSet<&str>, found: &mut Mistakes) {
     let blind = !cursor.client_side && cursor.opaque.is_none() && cursor.param.is_none() && !asked.names("cursor");
     found.when(blind, "/feed/cursor", "a feed is asked for what came since: param is needed");
     found.when(cursor.per_parent, "/feed/cursor/per_parent", "a feed has no parents");
-    let turned = cursor.step_seconds.is_some() && feed.newest_first;
-    found.when(turned, "/feed/cursor/step_seconds", "windows are read from the oldest on: not with newest_first");
+    for (part, is_there) in [("step_seconds", cursor.step_seconds.is_some()), ("opaque", cursor.opaque.is_some())] {
+        let turned = is_there && feed.newest_first;
+        found.when(turned, &format!("/feed/cursor/{part}"), "goes on where the last poll ended: not with newest_first");
+    }
     found.when(feed.retention_days == 0, "/feed/retention_days", "a feed that keeps nothing is of no use");
     request::pages(&feed.pages, "/feed/pages", &Some(&asked), settings, found);
 }

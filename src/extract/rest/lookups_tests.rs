@@ -202,6 +202,32 @@ async fn what_was_told_is_not_asked_about_again() {
     }
 }
 
+/// A page of which all is told still says where the next query begins.
+#[tokio::test]
+async fn what_is_left_out_does_not_end_a_listing_at_its_ceiling() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/changes" => {
+            let above = seen.param("above").unwrap_or_default().to_string();
+            let offset: usize = seen.param("offset").map_or(0, |at| at.parse().unwrap());
+            if offset >= 4 {
+                return status(400, "{}");
+            }
+            let all = (0..7).map(|n| thing(&format!("t{n}"), NOW - 50)).filter(|t| t["id"].as_str() > Some(&above));
+            dated(json!({"data": all.skip(offset).take(2).collect::<Vec<_>>()}))
+        }
+        _ => friends_app(seen),
+    })
+    .await;
+    let list = json!({"path": "/changes", "params": {"above": "{last_key?}"}, "ceiling": {"records": 4, "restart": "last_key", "field": "/id"},
+        "pages": {"style": "offset", "param": "offset", "size_param": "n", "size": 2}});
+    let source = friends_source(json!({"none": null}), json!({"incremental": list}));
+    let mut known = checkpoint(NOW - 20);
+    known["told"] = json!({"t2": (NOW - 50) * 1_000_000, "t3": (NOW - 50) * 1_000_000, "t4": 0});
+    let done = changes(&source, &server, "things", known).await;
+    assert!(done.end.is_ok(), "{:?}", done.end);
+    assert_eq!(done.keys(), ["t0", "t1", "t4", "t5", "t6"]);
+}
+
 /// What a listing shows around its records is still there after they are completed.
 #[tokio::test]
 async fn what_is_around_a_record_stays() {

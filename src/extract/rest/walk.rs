@@ -186,7 +186,6 @@ impl<'a> Walk<'a> {
                 }
                 _ => page,
             };
-            let page = lookups::complete(self.api, &self.base, self.outputs, self.part.told.as_ref(), page).await?;
             self.count += page.count as u64;
             self.go_on_above_the_ceiling(&page)?;
             // The first request of the next window is the place that is saved with the last page of this one.
@@ -198,7 +197,9 @@ impl<'a> Walk<'a> {
                 self.last_key = None;
                 self.pager = Some(Pager::new(self.shape(), self.request(None)?));
             }
-            return Ok(Some(page));
+            // Last, since it leaves out what is told already: where the walk goes on is said by the page as it came.
+            let told = self.part.told.as_ref();
+            return lookups::complete(self.api, &self.base, self.outputs, told, page).await.map(Some);
         }
     }
 

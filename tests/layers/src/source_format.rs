@@ -248,7 +248,8 @@ fn a_feed_goes_on_by_any_cursor_that_says_where() {
     turned["feed"]["cursor"] = windows;
     for (file, wrong) in [
         (followed(true, ("overlap_seconds", json!(60))), None),
-        (followed(true, ("opaque", json!({"pointer": "/next", "param": "after"}))), None),
+        (followed(false, ("opaque", json!({"pointer": "/next", "param": "after"}))), None),
+        (followed(true, ("opaque", json!({"pointer": "/next", "param": "after"}))), Some("/feed/cursor/opaque")),
         (followed(true, ("client_side", json!(true))), None),
         (followed(false, ("behind_seconds", json!(60))), None),
         (in_windows, None),
