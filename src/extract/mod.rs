@@ -109,7 +109,8 @@ pub enum Mode {
     Incremental,
     /// A live query.
     Scan(Scan),
-    /// Everything, for its keys only: the writer marks what is not among them.
+    /// Everything, for its keys: the writer marks what is not among them. An app that cannot be asked for keys alone gives whole
+    /// records, and they are stored.
     Keys,
     /// Everything that is there, for the output's columns only: nothing else of what is stored is touched.
     Columns,

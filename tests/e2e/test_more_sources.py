@@ -232,6 +232,8 @@ def test_deals_are_joined_to_their_contacts_and_companies(pg, sim):
     sim.call("POST", "/hubspot/associations", {"from": "deals", "from_id": others[0], "to": "contacts", "to_id": contact})
     pg.refresh_one("hubspot", "deals")
     assert set(pg.rows(joined)) == before - {(deal, contact)} | {(others[0], contact)}
+    pg.rows("SELECT * FROM cloudsync_reconcile('hubspot', 'deals')")
+    assert set(pg.rows(joined)) == before - {(deal, contact)} | {(others[0], contact)}, "a reconcile stores what it reads"
     named = pg.value("SELECT count(*) FROM hubspot.deals d JOIN hubspot.companies c ON d.associated_company_ids ? c.id")
     assert named > 0
     live = "SELECT count(*) FROM hubspot_live.deals WHERE associated_vids ? %s"

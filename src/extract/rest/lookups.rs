@@ -111,20 +111,6 @@ pub fn set_names(base: &Collection, outputs: &[Output], names: &mut Names) {
     }
 }
 
-/// The tables without the columns that lookups fill, for a reading that wants keys only.
-pub fn without(outputs: &[Output]) -> Vec<Output> {
-    let mut outputs = outputs.to_vec();
-    for output in &mut outputs {
-        let filled: Vec<_> = output.collection.lookups.iter().map(|lookup| field_path(&lookup.into)).collect();
-        for column in &mut output.columns {
-            if filled.iter().any(|into| touches(column, into)) {
-                column.path = Vec::new();
-            }
-        }
-    }
-    outputs
-}
-
 /// The page with what the wanted lookups tell of its records, without those of which all is told already.
 pub async fn complete(
     api: &ApiClient,

@@ -121,17 +121,15 @@ async fn one_record_is_completed_too() {
     assert_eq!(asked(&server), ["t1"]);
 }
 
-/// A column that nobody has, and a reading that wants keys, cost no call.
+/// A column that nobody has costs no call.
 #[tokio::test]
 async fn nothing_is_asked_that_nobody_needs() {
     let source = friends_source(json!({}), json!({}));
     let mut narrow = output(&source, "things", Some(checkpoint(NOW - 100)));
     narrow.columns.truncate(2);
-    let wide = output(&source, "things", None);
     for (mode, output) in [
         (Mode::Incremental, narrow.clone()),
         (Mode::Full { resume: None }, crate::extract::Output { checkpoint: None, ..narrow }),
-        (Mode::Keys, wide),
     ] {
         let server = Server::start(friends_app).await;
         let done = read_with(&source, &server, vec![output], mode, &[]).await;

@@ -114,8 +114,7 @@ async fn read_together(
 ) -> Result<ReadEnd, SyncError> {
     match mode {
         Mode::Full { resume } => full::read(api, outputs, resume.as_ref(), keep_position, sink).await,
-        Mode::Keys => full::read(api, &lookups::without(outputs), None, false, sink).await,
-        Mode::Columns => full::read(api, outputs, None, false, sink).await,
+        Mode::Keys | Mode::Columns => full::read(api, outputs, None, false, sink).await,
         Mode::Incremental => incremental::read(api, outputs, sink).await,
         Mode::Scan(_) => Err(SyncError::internal("a live query is read for itself")),
     }
