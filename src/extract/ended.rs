@@ -4,6 +4,7 @@
 
 use crate::error::SyncError;
 
+/// Why a job gave nothing.
 pub enum Ended {
     /// The app does not know it any more.
     Gone,

@@ -162,6 +162,13 @@ pub fn clean_json(raw: &str, out: &mut Vec<u8>) -> Option<bool> {
     Some(faithful)
 }
 
+/// A text as a JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    quote(text, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Appends `text` as a JSON string.
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');

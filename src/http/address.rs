@@ -104,16 +104,7 @@ pub fn base_of(account: &Account, token: Option<&AccessToken>, own: Option<&str>
 /// Refuses values that would end the host part of an address: with `evil.test/` for `{subdomain}` in
 /// `https://{subdomain}.example.com`, calls and their credentials would go elsewhere. A value may come from an app's answer.
 pub fn check_host<'a>(option: &str, text: &str, value: impl Fn(&str) -> Option<Cow<'a, str>>) -> Result<(), SyncError> {
-    let Some((_, after)) = text.split_once("://") else { return Ok(()) };
-    let mut depth = 0;
-    let end = after.find(|c: char| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        depth == 0 && matches!(c, '/' | '?' | '#')
-    });
-    let host = end.and_then(|end| after.get(..end)).unwrap_or(after);
-    if !host.contains('{') {
-        return Ok(());
-    }
+    let Some(host) = template::authority(text).filter(|host| host.contains('{')) else { return Ok(()) };
     match template::fill(host, value) {
         Ok(Some(host)) if host.contains(|c: char| matches!(c, '/' | '\\' | '?' | '#' | '@') || c <= ' ') => {
             let detail = "a value in its host part is more than a part of a host's name".to_string();

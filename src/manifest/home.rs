@@ -37,13 +37,8 @@ pub fn leaving(source: &Source) -> Vec<Problem> {
 
 /// The host in the template of an address, without its port; a template that begins with a name is all of it.
 fn host(template: &str) -> &str {
-    let Some((_, after)) = template.split_once("://").filter(|_| !template.starts_with('{')) else { return template };
-    let mut depth = 0;
-    let end = after.find(|c: char| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        depth == 0 && matches!(c, '/' | '?' | '#')
-    });
-    let authority = end.and_then(|end| after.get(..end)).unwrap_or(after);
+    let authority = super::template::authority(template).filter(|_| !template.starts_with('{'));
+    let Some(authority) = authority else { return template };
     // A colon of an IPv6 address or inside a name begins no port.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains([']', '|']) && (!port.contains('}') || port.starts_with('{')) => host,

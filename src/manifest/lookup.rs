@@ -43,5 +43,6 @@ pub struct Lookup {
 #[serde(deny_unknown_fields)]
 pub struct NoneOf {
     pub records: Records,
+    /// Pointer in each of them to the key that it names.
     pub key: String,
 }

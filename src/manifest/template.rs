@@ -150,6 +150,17 @@ pub fn fill_json<'a>(
     })
 }
 
+/// The host in the template of an address, with its port: what is behind `://`, names and their filters whole.
+pub fn authority(address: &str) -> Option<&str> {
+    let (_, after) = address.split_once("://")?;
+    let mut depth = 0;
+    let end = after.find(|c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth == 0 && matches!(c, '/' | '?' | '#')
+    });
+    Some(end.and_then(|end| after.get(..end)).unwrap_or(after))
+}
+
 /// The expression that a text consists of.
 fn alone(text: &str) -> Option<Expression<'_>> {
     let inside = text.strip_prefix('{')?.strip_suffix('}')?;

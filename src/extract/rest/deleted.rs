@@ -49,8 +49,8 @@ pub async fn read_all(
                 Err(error) => return Err(error),
             }
         };
-        if let (Some(members), Some(state)) = (checkpoint.as_object_mut(), state) {
-            members.insert("deleted".into(), state);
+        if let Some(members) = checkpoint.as_object_mut() {
+            members.extend(state.map(|state| ("deleted".to_string(), state)));
             gone.iter().for_each(|key| lookups::forget(members, key));
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::full::{with_opaque, Progress};
+use super::full::{with_state, Progress};
 use super::lookback;
 use super::pages::{fetch, ListPage, Shape};
 use super::raw::{at, text_at};
@@ -77,7 +77,7 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
         } else if let Some(error) = &follower.failed {
             end.failed.push((index, error.clone()));
         } else if let Some(slot) = end.checkpoints.get_mut(index) {
-            *slot = Some(with_opaque(next_checkpoint(output, follower, poll.reached()), &poll.progress));
+            *slot = Some(with_state(next_checkpoint(output, follower, poll.reached()), &poll.progress));
         }
     }
     for (index, checked) in lookback::read(api, &mut poll.tables, outputs, &poll.followers, now, sink).await? {

@@ -302,6 +302,12 @@ async fn a_window_is_read_when_something_moved_or_it_has_been_long() {
     let ids = |pages: &[super::super::Page], index| table(pages, index).keys().len();
     for (name, events, cursor, calls) in [
         ("quiet", vec![], NOW - 100, 1),
+        (
+            "something moved in the second of the last poll",
+            vec![event("e1", NOW - 100, "any.thing", thing("x", 5, 1))],
+            NOW - 100,
+            2,
+        ),
         ("something moved", vec![event("e1", NOW - 10, "any.thing", thing("x", 5, 1))], NOW - 100, 2),
         ("long ago", vec![], NOW - 6000, 2),
     ] {

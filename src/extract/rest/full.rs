@@ -197,11 +197,11 @@ pub fn checkpoint_of(output: &Output, progress: &Progress) -> Option<Value> {
     if matches!(output.collection.deletes, Deletes::Absent) {
         return None;
     }
-    Some(with_opaque(checkpoint(progress.cursor()), progress))
+    Some(with_state(checkpoint(progress.cursor()), progress))
 }
 
 /// A checkpoint with what the next reading has to know beside the time.
-pub fn with_opaque(mut checkpoint: Value, progress: &Progress) -> Value {
+pub fn with_state(mut checkpoint: Value, progress: &Progress) -> Value {
     if let Some(members) = checkpoint.as_object_mut() {
         members.extend(progress.opaque.iter().map(|opaque| ("opaque".to_string(), opaque.as_str().into())));
         progress.told.iter().for_each(|told| told.leave(members));

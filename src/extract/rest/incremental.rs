@@ -2,7 +2,7 @@
 //!
 //! Layer: extract. Knows nothing of Postgres.
 
-use super::full::{self, checkpoint, overlap_us, walk_through, with_opaque, Progress};
+use super::full::{self, checkpoint, overlap_us, walk_through, with_state, Progress};
 use super::lookups::Told;
 use super::request::{bases, now_us, SECOND_US};
 use super::tables::Tables;
@@ -77,7 +77,7 @@ pub async fn read(api: &ApiClient, outputs: &[Output], sink: &Sink) -> Result<Re
     }
     // Stamps of the app move the cursor, not its clock: what comes late has a stamp near the last one seen.
     let cursor = progress.newest.and(progress.cursor()).map_or(oldest, |cursor| cursor.max(oldest));
-    let checkpoint: Value = with_opaque(checkpoint(Some(cursor)), &progress);
+    let checkpoint: Value = with_state(checkpoint(Some(cursor)), &progress);
     Ok(ReadEnd {
         checkpoints: outputs.iter().map(|_| Some(checkpoint.clone())).collect(),
         notes: std::mem::take(&mut tables.notes),

@@ -13,6 +13,7 @@ use super::request::{key_text, request_with, stamp_of, SECOND_US};
 use super::take::take;
 use super::wide::join;
 use crate::error::SyncError;
+use crate::extract::text::quoted;
 use crate::extract::{OutColumn, Output};
 use crate::http::{ApiClient, Request};
 use crate::manifest::{field_path, Collection, Lookup, NoneOf, Pages};
@@ -154,7 +155,7 @@ pub async fn complete(
 fn put(record: &str, pointer: &str, value: &str) -> Option<String> {
     let path = field_path(pointer);
     let (last, before) = path.split_last()?;
-    let around = |inner: String, key: &String| format!("{{{}:{inner}}}", Value::from(key.as_str()));
+    let around = |inner: String, key: &String| format!("{{{}:{inner}}}", quoted(key));
     let alone = std::iter::once(last).chain(before.iter().rev()).fold(value.to_string(), around);
     join(&alone, record, before)
 }

@@ -6,7 +6,7 @@ use super::pages::Around;
 use super::raw::{at_path, elements, text_at};
 use super::take;
 use crate::extract::record::string_of;
-use crate::extract::text;
+use crate::extract::text::quoted;
 use crate::extract::{OutColumn, Output};
 use crate::http::Account;
 use crate::manifest::{template, Collection, Column, Deletes, FieldIs, Shape};
@@ -69,12 +69,6 @@ fn how(account: &Account, known: &Column, column: &OutColumn) -> Made {
         }
         None => Made::Shaped { path: column.path.clone(), shape: known.shape.clone(), null_if: known.null_if.clone() },
     }
-}
-
-fn quoted(value: &str) -> String {
-    let mut out = Vec::with_capacity(value.len() + 2);
-    text::quote(value, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl Made {

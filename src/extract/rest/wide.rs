@@ -6,7 +6,7 @@
 //! Layer: extract. Knows nothing of Postgres.
 
 use super::raw::object_members;
-use crate::extract::text;
+use crate::extract::text::quoted;
 
 /// Two parts of one record as one: members of the other that this one lacks are added, and objects on the way to `under`
 /// are joined. Digits and order stay as they were sent.
@@ -14,10 +14,8 @@ pub fn join(one: &str, other: &str, under: &[String]) -> Option<String> {
     let (ours, theirs) = (object_members(one)?, object_members(other)?);
     let mut joined = String::with_capacity(one.len() + other.len());
     let mut add = |key: &str, value: &str| {
-        let mut quoted = Vec::new();
-        text::quote(key, &mut quoted);
         joined.push(if joined.is_empty() { '{' } else { ',' });
-        joined.push_str(&String::from_utf8_lossy(&quoted));
+        joined.push_str(&quoted(key));
         joined.push(':');
         joined.push_str(value);
     };

@@ -9,6 +9,7 @@ use super::plan::{field_of, Nature, Plan, ID};
 use crate::extract::batch::Batch;
 use crate::extract::csv;
 use crate::extract::record::{About, RecordParser};
+use crate::extract::text::quoted;
 use crate::extract::time::parse_iso;
 use crate::http::Reply;
 use std::borrow::Cow;
@@ -50,10 +51,6 @@ fn as_json(nature: Nature, text: &str) -> Cow<'_, str> {
         }
         _ => quoted(text).into(),
     }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Rows in batches, and the locator of the next page.

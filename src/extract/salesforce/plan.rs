@@ -217,6 +217,7 @@ pub fn file_column<'a>(columns: &'a [Column], path: &[String]) -> Option<&'a Col
     columns.iter().find(|column| column.path() == path)
 }
 
+/// The described fields of a table that are kept in `extra`; none when it keeps nothing there.
 pub fn kept_of(output: &Output) -> impl Iterator<Item = &DescribedColumn> {
     let described = output.described.iter().filter(|_| output.keep_extra);
     described.flat_map(|described| &described.columns).filter(|column| column.in_extra)
